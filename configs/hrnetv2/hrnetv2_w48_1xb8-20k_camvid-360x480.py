@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/models/hrnetv2.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/schedule_20k.py',
+]
+model = dict(decode_head=dict(num_classes=11))

@@ -1,0 +1,41 @@
+"""The authors' checkpoints -> ours, one file a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import hrnet
+
+#: paper -> its converter
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {"hrnet": hrnet.convert}
+
+
+def convert_state_dict(
+    paper: str, state_dict: Mapping[str, Tensor | np.ndarray], **options
+) -> dict[str, Tensor]:
+    """Rename and rewrite the weights of the authors' code for this package's modules.
+
+    Args:
+        paper (str): A key of :data:`CONVERTERS`.
+        state_dict (Mapping[str, Tensor | np.ndarray]): The authors' keys and values. Those of a
+            whole model become those of our segmentor; those of a component our component's.
+        **options: What the paper's converter takes; see its file.
+
+    Returns:
+        dict[str, Tensor]: Weights that load strictly.
+
+    Raises:
+        ValueError: If the paper is unknown.
+        KeyError: If a key is neither used nor known to be superfluous; names them.
+    """
+    if paper not in CONVERTERS:
+        raise ValueError(f"paper must be one of {', '.join(CONVERTERS)}, got {paper!r}")
+    tensors = {key: torch.as_tensor(value) for key, value in state_dict.items()}
+    return CONVERTERS[paper](tensors, **options)
+
+
+__all__ = ["CONVERTERS", "convert_state_dict"]

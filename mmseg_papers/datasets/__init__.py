@@ -1,0 +1,6 @@
+"""Data sets that ``mmseg`` lacks, transforms that check their input, and synthetic scenes."""
+
+from .camvid import CamVidDataset
+from .transforms import StrictLoadAnnotations, StrictLoadImageFromFile
+
+__all__ = ["CamVidDataset", "StrictLoadAnnotations", "StrictLoadImageFromFile"]

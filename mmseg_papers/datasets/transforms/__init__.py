@@ -1,0 +1,5 @@
+"""Transforms."""
+
+from .loading import StrictLoadAnnotations, StrictLoadImageFromFile
+
+__all__ = ["StrictLoadAnnotations", "StrictLoadImageFromFile"]

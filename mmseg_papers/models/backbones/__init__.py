@@ -1,0 +1,5 @@
+"""Backbones."""
+
+from .hrnet import HighResolutionNet
+
+__all__ = ["HighResolutionNet"]

@@ -1,0 +1,302 @@
+"""HRNet as published: every variant, exact sizes, all resize modes, fusion ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmcv.cnn import build_conv_layer, build_norm_layer
+from mmengine.model import Sequential
+from mmseg.models.backbones.hrnet import HRModule, HRNet
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import CompleteLoading
+
+#: arch -> (width, bottlenecks and planes of stage 1, modules of stages 2-4, basic blocks a branch)
+ARCHS: dict[str, tuple[int, tuple[int, int], tuple[int, int, int], int]] = {
+    "w18_small_v1": (16, (1, 32), (1, 1, 1), 2),  # its width is 16, not 18
+    "w18_small_v2": (18, (2, 64), (1, 3, 2), 2),
+    "w18": (18, (4, 64), (1, 4, 3), 4),
+    "w32": (32, (4, 64), (1, 4, 3), 4),
+    "w40": (40, (4, 64), (1, 4, 3), 4),
+    "w44": (44, (4, 64), (1, 4, 3), 4),
+    "w48": (48, (4, 64), (1, 4, 3), 4),
+    "w64": (64, (4, 64), (1, 4, 3), 4),
+}
+UPSAMPLE_MODES = ("bilinear", "nearest")
+FUSION_SCOPES = ("all", "across", "final")
+STRIDE = 32
+
+
+def arch_to_extra(arch: str) -> dict[str, dict]:
+    """The ``extra`` dict of ``mmseg``'s HRNet for a published variant.
+
+    Args:
+        arch (str): A key of :data:`ARCHS`.
+
+    Returns:
+        dict[str, dict]: ``stage1`` .. ``stage4``, each with ``num_modules``, ``num_branches``,
+        ``block``, ``num_blocks`` and ``num_channels``.
+
+    Raises:
+        ValueError: If the variant is unknown.
+    """
+    if arch not in ARCHS:
+        raise ValueError(f"arch must be one of {', '.join(ARCHS)}, got {arch!r}")
+    width, (bottlenecks, planes), modules, blocks = ARCHS[arch]
+    extra = {
+        "stage1": dict(
+            num_modules=1,
+            num_branches=1,
+            block="BOTTLENECK",
+            num_blocks=(bottlenecks,),
+            num_channels=(planes,),
+        )
+    }
+    for stage, num_modules in enumerate(modules, start=2):
+        extra[f"stage{stage}"] = dict(
+            num_modules=num_modules,
+            num_branches=stage,
+            block="BASIC",
+            num_blocks=(blocks,) * stage,
+            num_channels=tuple(width * 2**branch for branch in range(stage)),
+        )
+    return extra
+
+
+class MultiResolutionModule(HRModule):
+    """Parallel branches and their exchange (TPAMI section 3.2, "multi-resolution convolution").
+
+    y_i = ReLU(sum_j f_ij(x_j)) with f_ii the identity, f_ij for j > i a 1x1 conv and BN resized to
+    the size of stream i, and for j < i strided 3x3 convs. Unlike ``mmseg``'s, a map is resized
+    once, straight to the target's size, so that sizes not divisible by 32 match the authors' code.
+
+    Args:
+        upsample_mode (str): ``'bilinear'`` or ``'nearest'``.
+        align_corners (bool): For bilinear resizing.
+        fuse (bool): False leaves the exchange out, parameters included (TPAMI table 12).
+        *args, **kwargs: As ``mmseg.models.backbones.hrnet.HRModule``.
+    """
+
+    def __init__(
+        self,
+        *args,
+        upsample_mode: str = "bilinear",
+        align_corners: bool = False,
+        fuse: bool = True,
+        **kwargs,
+    ) -> None:
+        self.fuse = fuse
+        super().__init__(*args, **kwargs)
+        self.upsample_mode = upsample_mode
+        # F.interpolate takes align_corners for bilinear only.
+        self.align_corners = align_corners if upsample_mode == "bilinear" else None
+
+    def _make_fuse_layers(self) -> nn.ModuleList | None:
+        if self.num_branches == 1 or not self.fuse:
+            return None
+        outputs = self.num_branches if self.multiscale_output else 1
+        return nn.ModuleList(
+            nn.ModuleList(self._make_exchange(j, i) for j in range(self.num_branches))
+            for i in range(outputs)
+        )
+
+    def _make_exchange(self, source: int, target: int) -> nn.Sequential | None:
+        """Convolutions that take stream ``source`` to the channels of stream ``target``."""
+        if source == target:
+            return None
+        in_channels, out_channels = self.in_channels[source], self.in_channels[target]
+        if source > target:
+            return self._conv_norm(in_channels, out_channels, kernel_size=1)
+        steps = [
+            self._conv_norm(in_channels, in_channels, kernel_size=3, stride=2, padding=1)
+            for _ in range(target - source - 1)
+        ]
+        for step in steps:
+            step.append(nn.ReLU(inplace=True))
+        steps.append(self._conv_norm(in_channels, out_channels, kernel_size=3, stride=2, padding=1))
+        return nn.Sequential(*steps)
+
+    def _conv_norm(self, in_channels: int, out_channels: int, **kwargs) -> nn.Sequential:
+        return nn.Sequential(
+            build_conv_layer(self.conv_cfg, in_channels, out_channels, bias=False, **kwargs),
+            build_norm_layer(self.norm_cfg, out_channels)[1],
+        )
+
+    def forward(self, x: Sequence[Tensor]) -> list[Tensor]:
+        """Run the branches and fuse them.
+
+        Args:
+            x (Sequence[Tensor]): One map a stream, (N, C_r, H_r, W_r), H_r = ceil(H_0 / 2^r).
+
+        Returns:
+            list[Tensor]: The fused maps, shapes as the inputs (only the first without
+            ``multiscale_output``).
+        """
+        x = [branch(stream) for branch, stream in zip(self.branches, x, strict=True)]
+        if self.fuse_layers is None:
+            return x
+        fused = []
+        for i, exchanges in enumerate(self.fuse_layers):
+            y = x[i]
+            for j, exchange in enumerate(exchanges):
+                if j < i:
+                    y = y + exchange(x[j])
+                elif j > i:
+                    y = y + F.interpolate(
+                        exchange(x[j]),
+                        size=x[i].shape[2:],
+                        mode=self.upsample_mode,
+                        align_corners=self.align_corners,
+                    )
+            fused.append(self.relu(y))
+        return fused
+
+
+@MODELS.register_module()
+class HighResolutionNet(CompleteLoading, HRNet):
+    """HRNet (arXiv:1908.07919, arXiv:1904.04514) as its authors published it.
+
+    A drop-in for ``mmseg``'s ``HRNet`` with the same keys, so ``open-mmlab://msra/hrnetv2_w*`` and
+    ``mmseg`` checkpoints load. What differs: sizes not divisible by 32 are resized as in the
+    authors' code, the resize mode is an option, a transition whose stream changes width reads that
+    stream, weights that do not fit are refused, and ``train()`` returns the module.
+
+    Where the paper and the authors' code disagree we follow the code: 1x1 conv and BN run before
+    up-sampling, and a new stream starts from the lowest stream only.
+
+    Args:
+        arch (str, optional): A published variant: w18_small_v1, w18_small_v2, w18, w32, w40, w44,
+            w48 or w64. Give this or ``extra``.
+        extra (dict, optional): The stages as for ``mmseg``'s HRNet.
+        upsample_mode (str): Resizing in the fusions: ``'bilinear'`` (segmentation) or
+            ``'nearest'`` (detection and pose). Default: ``'bilinear'``.
+        align_corners (bool): For bilinear resizing. The authors' OCR, ADE20K and COCO-Stuff
+            weights need True, all others False. Default: False.
+        fusion_scope (str): Which modules exchange information: ``'all'``; ``'across'``, the last of
+            each stage; ``'final'``, the last of stage 4 (TPAMI table 12). Default: ``'all'``.
+        **kwargs: As ``mmseg``'s HRNet: ``in_channels``, ``norm_cfg``, ``norm_eval``, ``with_cp``,
+            ``frozen_stages``, ``multiscale_output``, ``init_cfg`` and so on.
+
+    Raises:
+        ValueError: If an option has a value outside the ones above, or not exactly one of ``arch``
+            and ``extra`` is given.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_papers.models.backbones import HighResolutionNet
+        >>> net = HighResolutionNet(arch='w18_small_v1').eval()
+        >>> [tuple(y.shape) for y in net(torch.rand(1, 3, 97, 141))]
+        [(1, 16, 25, 36), (1, 32, 13, 18), (1, 64, 7, 9), (1, 128, 4, 5)]
+    """
+
+    def __init__(
+        self,
+        arch: str | None = None,
+        extra: dict | None = None,
+        *,
+        upsample_mode: str = "bilinear",
+        align_corners: bool = False,
+        fusion_scope: str = "all",
+        **kwargs,
+    ) -> None:
+        if (arch is None) == (extra is None):
+            raise ValueError(
+                f"give exactly one of arch and extra, got arch={arch!r} and "
+                f"extra={'a dict' if extra else extra}"
+            )
+        for option, value, allowed in (
+            ("upsample_mode", upsample_mode, UPSAMPLE_MODES),
+            ("fusion_scope", fusion_scope, FUSION_SCOPES),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
+        # HRNet's constructor builds the stages, so what they read is set before it runs.
+        self.upsample_mode = upsample_mode
+        self.align_corners = align_corners
+        self.fusion_scope = fusion_scope
+        super().__init__(extra=extra if arch is None else arch_to_extra(arch), **kwargs)
+
+    def _make_stage(
+        self, layer_config: dict, in_channels: list[int], multiscale_output: bool = True
+    ) -> tuple[Sequential, list[int]]:
+        num_modules = layer_config["num_modules"]
+        is_last_stage = layer_config is self.extra["stage4"]
+        modules = []
+        for i in range(num_modules):
+            is_last = i == num_modules - 1
+            modules.append(
+                MultiResolutionModule(
+                    layer_config["num_branches"],
+                    self.blocks_dict[layer_config["block"]],
+                    layer_config["num_blocks"],
+                    in_channels,
+                    layer_config["num_channels"],
+                    multiscale_output or not is_last,
+                    with_cp=self.with_cp,
+                    norm_cfg=self.norm_cfg,
+                    conv_cfg=self.conv_cfg,
+                    upsample_mode=self.upsample_mode,
+                    align_corners=self.align_corners,
+                    fuse=self.fusion_scope == "all"
+                    or (is_last and (is_last_stage or self.fusion_scope == "across")),
+                )
+            )
+        return Sequential(*modules), in_channels
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Extract the maps of all streams.
+
+        Args:
+            x (Tensor): Images, (N, in_channels, H, W), of any size (at least 32 x 32 in training).
+
+        Returns:
+            list[Tensor]: Stream r = 0..3, (N, C * 2^r, ceil(H / 2^(r+2)), ceil(W / 2^(r+2))); only
+            r = 0 without ``multiscale_output``.
+
+        Raises:
+            ValueError: If the images have another number of channels than the network, or are
+                smaller than its stride while training.
+        """
+        in_channels = self.conv1.in_channels
+        if x.shape[1] != in_channels:
+            raise ValueError(
+                f"the images have {x.shape[1]} channels and {type(self).__name__} was built with "
+                f"in_channels={in_channels}; set backbone.in_channels, and as many values in "
+                "data_preprocessor.mean and std"
+            )
+        if self.training and min(x.shape[2:]) < STRIDE:
+            raise ValueError(
+                f"training images of {x.shape[2]} x {x.shape[3]} pixels are smaller than the "
+                f"network's stride {STRIDE}; use a crop_size of at least {STRIDE} x {STRIDE}"
+            )
+        x = self.relu(self.norm1(self.conv1(x)))
+        x = self.relu(self.norm2(self.conv2(x)))
+        streams = [self.layer1(x)]
+        for transition, stage in (
+            (self.transition1, self.stage2),
+            (self.transition2, self.stage3),
+            (self.transition3, self.stage4),
+        ):
+            lowest = len(streams) - 1  # a new stream starts from it
+            sources = [streams[min(r, lowest)] for r in range(len(transition))]
+            streams = stage(
+                [
+                    source if step is None else step(source)
+                    for step, source in zip(transition, sources, strict=True)
+                ]
+            )
+        return streams
+
+    def train(self, mode: bool = True) -> HighResolutionNet:
+        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
+
+        Args:
+            mode (bool): Training (True) or evaluation (False). Default: True.
+
+        Returns:
+            HighResolutionNet: The module itself, as ``nn.Module.train`` does.
+        """
+        super().train(mode)
+        return self

@@ -1,0 +1,5 @@
+"""Decode heads."""
+
+from .hrnet_head import HRNetV2Head
+
+__all__ = ["HRNetV2Head"]

@@ -1,0 +1,80 @@
+"""Representation heads of HRNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmseg.models.decode_heads import FCNHead
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ...ops import conv1x1_of_upsampled_concat
+
+
+@MODELS.register_module()
+class HRNetV2Head(FCNHead):
+    """HRNetV2's representation and classifier (arXiv:1904.04514, figure 4b).
+
+    All streams are resized to the first and concatenated, mixed by a 1x1 conv, BN and ReLU, and
+    classified by a 1x1 conv. The mixing conv runs on the wide streams at their own resolution
+    (:func:`mmseg_papers.ops.conv1x1_of_upsampled_concat`), so the 15C map is not built.
+
+    Keys are those of ``mmseg``'s ``FCNHead`` in its HRNet configs. The authors' mixing conv has a
+    bias, which :func:`mmseg_papers.checkpoints.convert_state_dict` folds into the BN exactly.
+    Paper and code differ: the paper has a linear classifier on the mixed map, the code BN and ReLU
+    between them; we follow the code.
+
+    Args:
+        in_channels (Sequence[int]): Channels of the streams, e.g. ``(18, 36, 72, 144)``.
+        channels (int, optional): Channels of the mixed map. Default: the sum of ``in_channels``.
+        in_index (Sequence[int], optional): Which maps of the backbone. Default: all, in order.
+        dropout_ratio (float): Dropout before the classifier; the authors use none. Default: 0.
+        **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``norm_cfg``,
+            ``align_corners``, ``loss_decode`` and so on.
+
+    Raises:
+        TypeError: If ``in_channels`` is not a sequence.
+        ValueError: If ``conv_cfg`` asks for another kind of convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int | None = None,
+        *,
+        in_index: Sequence[int] | None = None,
+        dropout_ratio: float = 0.0,
+        **kwargs,
+    ) -> None:
+        if not isinstance(in_channels, (list, tuple)):
+            raise TypeError(
+                f"in_channels must list the channels of the streams, got {in_channels!r}"
+            )
+        if kwargs.get("conv_cfg") not in (None, dict(type="Conv2d")):
+            raise ValueError(f"conv_cfg must be None or Conv2d, got {kwargs['conv_cfg']}")
+        super().__init__(
+            in_channels=in_channels,
+            in_index=tuple(range(len(in_channels))) if in_index is None else in_index,
+            channels=sum(in_channels) if channels is None else channels,
+            input_transform="resize_concat",
+            num_convs=1,
+            kernel_size=1,
+            concat_input=False,
+            dropout_ratio=dropout_ratio,
+            **kwargs,
+        )
+        self.stream_channels = tuple(in_channels)
+
+    def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
+        streams = [inputs[i] for i in self.in_index]
+        got = tuple(x.shape[1] for x in streams)
+        if got != self.stream_channels:
+            raise ValueError(
+                f"decode_head.in_channels={self.stream_channels}, but the backbone's maps "
+                f"{tuple(self.in_index)} have {got} channels; set in_channels to these"
+            )
+        mix = self.convs[0]
+        y = conv1x1_of_upsampled_concat(
+            streams, mix.conv.weight, mix.conv.bias, align_corners=self.align_corners
+        )
+        return mix.activate(mix.norm(y) if mix.with_norm else y)

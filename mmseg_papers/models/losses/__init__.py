@@ -1,0 +1,5 @@
+"""Losses."""
+
+from .cross_entropy_loss import WeightedCrossEntropyLoss
+
+__all__ = ["WeightedCrossEntropyLoss"]

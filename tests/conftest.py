@@ -1,0 +1,52 @@
+"""What every test runs under: one seed, one thread a worker, and no test left out unseen."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+import mmseg_papers  # registers the modules
+
+
+def _compiled_mmcv() -> bool:
+    try:
+        import mmcv.ops  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def pytest_configure(config):
+    # Tests run in parallel processes, so a process takes one core.
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselect what this machine cannot run, so that a skip always means a mistake."""
+    available = {"cuda": torch.cuda.is_available(), "compiled_mmcv": _compiled_mmcv()}
+    lacking = [
+        item
+        for item in items
+        if any(item.get_closest_marker(name) and not ok for name, ok in available.items())
+    ]
+    if lacking:
+        config.hook.pytest_deselected(items=lacking)
+        items[:] = [item for item in items if item not in lacking]
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Fail a run in which a test was skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and reporter.stats.get("skipped") and exitstatus == 0:
+        reporter.write_line("a test was skipped: deselect it by a marker instead", red=True)
+        session.exitstatus = 1
+
+
+@pytest.fixture(autouse=True)
+def _seed_and_scope():
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    init_default_scope("mmseg")
