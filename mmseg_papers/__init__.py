@@ -1,11 +1,17 @@
 """Semantic-segmentation papers for MMSegmentation: importing registers every module."""
 
+import sys
+from contextlib import redirect_stdout
+
 from .stack import installed_line
 
 #: The OpenMMLab line this process runs on: ``'onedl'`` or ``'openmmlab'``.
 LINE = installed_line()
 
-from . import datasets, engine, models  # noqa: E402  (only after the check of the line)
+# onedl-mmsegmentation 1.4.2 prints while it is imported; on stdout that would end up in
+# `python -m mmseg_papers config NAME > config.py`.
+with redirect_stdout(sys.stderr):
+    from . import datasets, engine, models
 
 __version__ = "0.1.0"
 

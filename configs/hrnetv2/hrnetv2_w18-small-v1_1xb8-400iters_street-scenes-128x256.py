@@ -8,6 +8,7 @@ _base_ = [
 # BN's running statistics need PyTorch's momentum, and random convs the usual initialisation.
 norm_cfg = dict(momentum=0.1)
 model = dict(
+    data_preprocessor=dict(size={{_base_.crop_size}}),
     backbone=dict(arch='w18_small_v1', init_cfg=None, norm_cfg=norm_cfg),
     decode_head=dict(in_channels=(16, 32, 64, 128), norm_cfg=norm_cfg, init_cfg=None),
 )

@@ -6,6 +6,7 @@ _base_ = [
 ]
 # 120k iterations as in the paper; the authors' code runs 484 epochs, about 119.5k.
 model = dict(
+    data_preprocessor=dict(size={{_base_.crop_size}}),
     decode_head=dict(
         loss_decode=dict(
             class_weight=[
@@ -13,5 +14,5 @@ model = dict(
                 0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
             ]
         )
-    )
+    ),
 )

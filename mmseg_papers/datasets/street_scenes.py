@@ -27,12 +27,24 @@ __all__ = ["draw_street_scene", "write_street_scenes"]
 IGNORED = 255
 
 MIN_HEIGHT, MIN_WIDTH = 64, 128
-MAX_SCENES = 1_000_000  # file names have six digits
 CITIES = {"train": "northtown", "val": "southtown"}
 
 NEAR, FAR = 1.0, 110.0  # metres; the bottom of the image sees the ground at about 3 m
 SUBPIXEL_BITS = 4
-CAR_LENGTH, TRUCK_LENGTH, BUS_LENGTH, TRAM_LENGTH = 4.2, 7.8, 10.5, 22.0  # metres
+# Width and length in metres of what drives in a lane.
+EXTENTS = {
+    "car": (1.85, 4.2), "truck": (2.5, 7.8), "bus": (2.5, 10.5), "tram": (2.5, 20.0),
+    "motorcycle": (1.2, 0.4), "bicycle": (1.2, 0.4),
+}  # fmt: skip
+# From the tail over the roof to the nose: share of the length, height, how far the sides lean in.
+CAR_PROFILES = [
+    [(0, 0.3, 0), (0, 0.95, 0.02), (0.15, 1.42, 0.22), (0.55, 1.46, 0.22), (0.74, 0.98, 0.04),
+     (1, 0.82, 0.06), (1, 0.3, 0.02)],  # saloon
+    [(0, 0.3, 0), (0.01, 1.0, 0.02), (0.1, 1.5, 0.2), (0.6, 1.53, 0.2), (0.78, 1.02, 0.04),
+     (1, 0.86, 0.06), (1, 0.3, 0.02)],  # hatchback
+    [(0, 0.3, 0), (0, 1.1, 0.0), (0.04, 1.9, 0.14), (0.7, 1.92, 0.14), (0.86, 1.15, 0.04),
+     (1, 1.0, 0.05), (1, 0.3, 0.02)],  # van
+]  # fmt: skip
 
 # BGR colours: top of the sky, sky at the horizon, factor on every colour below the sky.
 DAYLIGHTS = np.array(
@@ -56,6 +68,10 @@ CLOTHES = [
     (60, 50, 40), (45, 45, 170), (150, 90, 50), (70, 120, 70), (200, 200, 205), (40, 150, 210),
     (120, 60, 110), (40, 40, 45), (130, 140, 150),
 ]  # fmt: skip
+CARGOS = [(205, 205, 200), (170, 150, 90), (60, 90, 170), (120, 150, 110)]
+BUS_PAINTS = [(40, 190, 225), (50, 50, 190), (190, 150, 60), (225, 225, 225)]
+TRAM_PAINTS = [(60, 60, 185), (90, 150, 60), (190, 200, 205)]
+LEAVES = [(55, 105, 70), (45, 95, 85), (50, 85, 55), (60, 115, 100)]
 SKINS = [(150, 180, 225), (110, 145, 200), (70, 100, 150)]
 GLASS, TYRE, METAL, DARK = (75, 62, 52), (32, 30, 30), (125, 122, 120), (45, 42, 40)
 PAVEMENT, WHITE, TRUNK = (158, 162, 168), (225, 228, 230), (50, 70, 90)
@@ -65,6 +81,7 @@ ROUGHNESS = np.full(256, 0.02, np.float32)
 ROUGHNESS[[ROAD, SIDEWALK, BUILDING, WALL]] = 0.05, 0.06, 0.03, 0.08
 ROUGHNESS[[TERRAIN, VEGETATION, SKY]] = 0.13, 0.22, 0.0
 
+Pair = tuple[float, float]
 Colour = Sequence[float]
 Points = Sequence[Sequence[float]] | np.ndarray
 
@@ -84,11 +101,6 @@ def side_quad(x: float, y0: float, y1: float, z0: float, z1: float) -> np.ndarra
     return np.array([(x, y0, z0), (x, y1, z0), (x, y1, z1), (x, y0, z1)], float)
 
 
-def front_quad(x0: float, x1: float, y0: float, y1: float, z: float) -> np.ndarray:
-    """Returns the (4, 3) corners of an upright rectangle that faces the camera."""
-    return np.array([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], float)
-
-
 @cache
 def circle(num: int) -> np.ndarray:
     """Returns the (num, 2) corners of a regular polygon in the unit circle."""
@@ -96,24 +108,28 @@ def circle(num: int) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def front_ellipse(x: float, y: float, z: float, rx: float, ry: float, num: int = 14) -> np.ndarray:
-    """Returns (num, 3) points of an ellipse with radii ``rx``, ``ry`` that faces the camera."""
-    points = np.full((num, 3), z, float)
-    points[:, :2] = (x, y) + circle(num) * (rx, ry)
-    return points
+def oval(x: float, y: float, rx: float, ry: float) -> np.ndarray:
+    """Returns the (14, 2) outline of an ellipse about (x, y)."""
+    return (x, y) + circle(14) * (rx, ry)
 
 
-def front_bar(start: Sequence[float], end: Sequence[float], z: float, width: float) -> np.ndarray:
-    """Returns the (4, 3) corners of a bar of a width between two (x, y) points at depth ``z``."""
-    start, end = np.asarray(start, float), np.asarray(end, float)
-    along = (end - start) / max(np.hypot(*(end - start)), 1e-6)
-    across = np.array([-along[1], along[0]]) * width / 2
-    corners = np.stack([start - across, end - across, end + across, start + across])
-    return np.column_stack([corners, np.full(4, z)])
+def box(x0: float, x1: float, y0: float, y1: float) -> np.ndarray:
+    """Returns the (4, 2) outline of a rectangle."""
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float)
+
+
+def bar(start: Sequence[float], end: Sequence[float], width: float) -> np.ndarray:
+    """Returns the (4, 2) outline of a bar of a width between two (x, y) points."""
+    (x0, y0), (x1, y1) = start, end
+    half = width / 2 / max(np.hypot(x1 - x0, y1 - y0), 1e-6)
+    dx, dy = (y0 - y1) * half, (x1 - x0) * half
+    return np.array(
+        [(x0 - dx, y0 - dy), (x1 - dx, y1 - dy), (x1 + dx, y1 + dy), (x0 + dx, y0 + dy)]
+    )
 
 
 def shrink(points: Points, factor: float) -> np.ndarray:
-    """Returns (N, 3) points moved towards their mean, as a pane lies in its frame."""
+    """Returns (N, 2 or 3) points moved towards their mean, as a pane lies in its frame."""
     centre = np.mean(points, axis=0)
     return centre + factor * (np.asarray(points) - centre)
 
@@ -134,7 +150,7 @@ class Scene:
         self.shadows = np.zeros((height, width), np.uint8)
         self.things: list[tuple[float, Callable[[], None]]] = []
 
-        self.has_tram = rng.random() < 0.35
+        self.has_tram = rng.random() < 0.5
         self.lane = rng.uniform(3.0, 3.8)  # one lane per direction
         self.parking = 2.1 if rng.random() < 0.6 else 0.0
         self.kerb = self.lane + self.parking + 0.4
@@ -188,14 +204,39 @@ class Scene:
         """
         points = np.asarray(points, float)
         contours = self.contours(points)
+        one_by_one = np.ndim(colour) == 2
+        batches = [[contour] for contour in contours] if one_by_one else [contours]
         if colour is not None:
             clearness = np.exp(-max(points[..., 2].mean() - 8, 0) / self.haze_length)
             shown = mix(self.haze, np.asarray(colour) * self.light, clearness)
-            batches = [(contours, shown)] if shown.ndim == 1 else zip(zip(contours), shown)
-            for batch, paint in batches:
-                cv2.fillPoly(self.image, batch, paint.tolist(), cv2.LINE_AA, SUBPIXEL_BITS)
+            for batch, paint in zip(batches, np.atleast_2d(shown).tolist(), strict=True):
+                cv2.fillPoly(self.image, batch, paint, cv2.LINE_AA, SUBPIXEL_BITS)
         if class_id is not None:
-            cv2.fillPoly(self.label, contours, class_id, cv2.LINE_8, SUBPIXEL_BITS)
+            for batch in batches:
+                cv2.fillPoly(self.label, batch, class_id, cv2.LINE_8, SUBPIXEL_BITS)
+
+    def flat(
+        self,
+        place: Pair,
+        outline: Points,
+        colour: Colour | None = None,
+        class_id: int | None = None,
+        turn: float = 1,
+    ) -> None:
+        """Draws a flat shape that stands upright on the street.
+
+        Args:
+            place: Where its origin is: x and z in metres.
+            outline: (N, 2) points, or (M, N, 2) for M shapes: metres to the right and up.
+            colour: As in :meth:`polygon`.
+            class_id: As in :meth:`polygon`.
+            turn: 1 shows it across the view, -1 mirrored, less in between foreshortened.
+        """
+        (x, z), outline = place, np.asarray(outline, float)
+        points = np.full((*outline.shape[:-1], 3), z, float)
+        points[..., 0] = x + turn * outline[..., 0]
+        points[..., 1] = outline[..., 1]
+        self.polygon(points, colour, class_id)
 
     def contours(self, points: np.ndarray) -> list[np.ndarray]:
         """Returns (N, 3) or (M, N, 3) world points as OpenCV's fixed-point pixel contours."""
@@ -203,15 +244,26 @@ class Scene:
         pixels = (self.project(points) - 0.5) * 2**SUBPIXEL_BITS
         return list(pixels.round().astype(np.int32).reshape(-1, points.shape[-2], 2))
 
-    def shadow(self, x0: float, x1: float, z0: float, z1: float) -> None:
-        """Notes the shadow of an object with this footprint; it falls away from the sun."""
-        drift = -0.5 * self.sun
-        footprint = ground_quad(x0 + min(drift, 0), x1 + max(drift, 0), z0 - 0.1, z1)
-        cv2.fillPoly(self.shadows, self.contours(footprint), 255, cv2.LINE_8, SUBPIXEL_BITS)
+    def add(self, place: Pair, extent: Pair, draw: Callable[..., None], *args: object) -> None:
+        """Queues ``draw(scene, place, *args)`` of what may be in view and notes its shadow.
 
-    def add(self, depth: float, draw: Callable[..., None], *args: object) -> None:
-        """Queues ``draw(scene, *args)`` of an object on the street at a depth in metres."""
-        self.things.append((depth, partial(draw, self, *args)))
+        Args:
+            place: x of the middle and z of the near end in metres.
+            extent: Width and length of the shadow on the ground in metres.
+            draw: Draws the object.
+            *args: What else it takes.
+        """
+        x, z = place
+        if not self.sees(x, z + extent[1], 3):
+            return
+        left, right = x - extent[0] / 2, x + extent[0] / 2
+        if self.sun > 0:
+            left -= 0.5
+        else:
+            right += 0.5
+        footprint = self.contours(ground_quad(left, right, z - 0.1, z + extent[1]))
+        cv2.fillPoly(self.shadows, footprint, 255, cv2.LINE_8, SUBPIXEL_BITS)
+        self.things.append((z, partial(draw, self, place, *args)))
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
@@ -227,9 +279,8 @@ def draw_sky(scene: Scene) -> None:
     width = scene.label.shape[1]
     height = np.linspace(0, 1, rows)[:, None, None] ** 1.3
     gradient = np.broadcast_to(mix(scene.zenith, scene.haze, height), (rows, width, 3))
-    noise = smooth_noise(scene.rng, (rows, width), 5) + 0.5 * smooth_noise(
-        scene.rng, (rows, width), 13
-    )
+    noise = smooth_noise(scene.rng, (rows, width), 5)
+    noise += 0.5 * smooth_noise(scene.rng, (rows, width), 13)
     cover = np.clip(noise * 0.5 + scene.rng.uniform(-0.5, 0.3), 0, 0.8)[..., None]
     scene.image[:rows] = mix(gradient, np.minimum(scene.haze + 25, 255), cover)
     scene.label[:rows] = SKY
@@ -239,11 +290,9 @@ def draw_backdrop(scene: Scene) -> None:
     """Draws what closes the street: hazy towers and a line of trees."""
     for x in scene.rng.uniform(-70, 70, 7):
         width, height = scene.rng.uniform(6, 14), scene.rng.uniform(10, 34)
-        scene.polygon(
-            front_quad(x, x + width, 0, height, FAR), scene.pick(FACADES) * 0.8, BUILDING
-        )
-    for x in np.arange(-110, 110, 6):
-        draw_leaves(scene, x, scene.rng.uniform(1, 4), FAR, 5, 4)
+        scene.flat((x, FAR), box(0, width, 0, height), scene.pick(FACADES) * 0.8, BUILDING)
+    for x in np.arange(-108, 109, 8):
+        draw_leaves(scene, (x, FAR), scene.rng.uniform(1, 4), 6, 4)
 
 
 def draw_ground(scene: Scene) -> None:
@@ -277,34 +326,37 @@ def draw_ground(scene: Scene) -> None:
     dashes = [ground_quad(-0.08, 0.08, z, z + 3) for z in np.arange(phase, 80, 6)]
     scene.polygon(dashes, WHITE)
     if scene.has_tram:
-        offsets = np.array([-0.75, 0.75])
-        rails = [
-            ground_quad(x - 0.06, x + 0.06, 0, FAR)
-            for x in [*(offsets - lane / 2), *(offsets + lane / 2)]
-        ]
-        scene.polygon(rails, (75, 72, 72))
-        scene.polygon([shrink(rail, 1) + (0.03, 0, 0) for rail in rails], (150, 150, 150))
+        middles = [side * lane / 2 + half for side in (-1, 1) for half in (-0.75, 0.75)]
+        scene.polygon([ground_quad(x - 0.05, x + 0.05, 0, FAR) for x in middles], (70, 68, 68))
+    if rng.random() < 0.4:
+        draw_crossing(scene, rng.uniform(9, 16))
 
 
-def draw_leaves(scene: Scene, x: float, y: float, z: float, rx: float, ry: float) -> None:
+def draw_crossing(scene: Scene, z: float) -> None:
+    """Draws a zebra crossing, and plans people on it."""
+    rng, kerb = scene.rng, scene.kerb
+    stripes = [ground_quad(x, x + 0.5, z, z + 3) for x in np.arange(-kerb + 0.4, kerb - 0.6)]
+    scene.polygon(stripes, WHITE)
+    for x in rng.uniform(-kerb, kerb, rng.integers(1, 4)):
+        scene.add((x, z + rng.uniform(0.3, 2.7)), (0.4, 0.3), draw_person)
+
+
+def draw_leaves(scene: Scene, place: Pair, y: float, rx: float, ry: float) -> None:
     """Draws overlapping tufts that fill an ellipse; those towards the sun are brighter."""
     rng = scene.rng
-    green = scene.pick([(55, 105, 70), (45, 95, 85), (50, 85, 55), (60, 115, 100)])
-    num = int(np.clip(80 * rx / z, 4, 18))
+    num = int(np.clip(60 * rx / place[1], 4, 16))
     angle, reach = np.linspace(0, 5 * np.pi, num), rng.uniform(0.2, 0.7, (num, 1))
     offset = reach * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    tufts = np.full((num, 9, 3), z, float)
-    outline = 0.52 * circle(9) + rng.normal(0, 0.05, (num, 9, 2))
-    tufts[..., :2] = (x, y) + (outline + offset[:, None]) * (rx, ry)
+    tufts = offset[:, None] + 0.52 * circle(9) + rng.normal(0, 0.05, (num, 9, 2))
     light = 0.9 + offset @ (0.15 * scene.sun, 0.25)
-    scene.polygon(tufts, light[:, None] * green, VEGETATION)
+    outlines = (0, y) + tufts * (rx, ry)
+    scene.flat(place, outlines, light[:, None] * scene.pick(LEAVES), VEGETATION)
 
 
-def draw_tree(scene: Scene, x: float, z: float, height: float) -> None:
+def draw_tree(scene: Scene, place: Pair, height: float) -> None:
     """Draws a trunk and a crown."""
-    trunk = [(x - 0.16, 0, z), (x + 0.16, 0, z), (x + 0.1, height * 0.6, z), (x, height * 0.6, z)]
-    scene.polygon(trunk, TRUNK, VEGETATION)
-    draw_leaves(scene, x, height * 0.72, z, height * 0.33, height * 0.36)
+    scene.flat(place, bar((0, 0), (0, height * 0.6), 0.28), TRUNK, VEGETATION)
+    draw_leaves(scene, place, height * 0.72, height * 0.33, height * 0.36)
 
 
 def draw_building(scene: Scene, side: int, z0: float, z1: float) -> None:
@@ -315,8 +367,8 @@ def draw_building(scene: Scene, side: int, z0: float, z1: float) -> None:
     height = floors * storey + 0.6
     wall = scene.pick(FACADES, 25)
     roof = scene.pick([(60, 70, 120), (70, 70, 75), (55, 60, 90)])
-    scene.polygon(front_quad(x, x + side * 12, 0, height, z0), wall * 0.85, BUILDING)
-    top = [(x - side * 0.3, height, z) for z in (z0, z1)]
+    scene.flat((x, z0), box(0, side * 12, 0, height), wall * 0.85, BUILDING)
+    top = [(x, height, z) for z in (z0, z1)]
     ridge = [(x + side * 3, height + 2.2, z) for z in (z1, z0)]
     scene.polygon(top + ridge, roof, BUILDING)
     gable = [(x, height, z0), (x + side * 3, height + 2.2, z0), (x + side * 12, height, z0)]
@@ -340,16 +392,12 @@ def draw_building(scene: Scene, side: int, z0: float, z1: float) -> None:
     scene.polygon([shrink(pane, 1.16) for pane in panes], wall * rng.choice([0.8, 1.18]))
     tones = np.array([GLASS, (110, 95, 80), (150, 140, 125)])
     scene.polygon(panes, tones[rng.integers(3, size=len(panes))])
-    if rng.random() < 0.5:
+    if rng.random() < 0.5:  # a shop window below an awning
         scene.polygon(side_quad(x, 0.5, 2.5, z0 + 0.4, z1 - 0.4), GLASS)
         scene.polygon(side_quad(x, 2.5, 3.0, z0 + 0.2, z1 - 0.2), scene.pick(CLOTHES))
-        doors = [
-            side_quad(x, 0.5, 2.5, z, z + 0.15) for z in np.arange(z0 + 0.4, z1 - 0.4, pitch)
-        ]
-        scene.polygon(doors, wall)
-    else:
+    else:  # a door in every third place, windows in the others
         holes = [
-            side_quad(x, 0.1 if column == 1 else 1.0, 2.4, z + 0.3 * pitch, z + 0.7 * pitch)
+            side_quad(x, 1.0 if column % 3 else 0.1, 2.4, z + 0.3 * pitch, z + 0.7 * pitch)
             for column, z in enumerate(z0 + pitch * np.arange(columns))
         ]
         scene.polygon(holes, DARK)
@@ -361,11 +409,11 @@ def draw_greenery(scene: Scene, side: int, z0: float, z1: float) -> None:
     for z in np.sort(rng.uniform(z0, z1, count))[::-1]:
         x, height = side * (scene.front + rng.uniform(4, 12)), rng.uniform(6, 10)
         if scene.sees(x, z, 4):
-            draw_tree(scene, x, z, height)
+            draw_tree(scene, (x, z), height)
     for z in np.sort(rng.uniform(z0, z1, count))[::-1]:
         x = side * (scene.front + rng.uniform(1.5, 4))
         if scene.sees(x, z, 2):
-            draw_leaves(scene, x, 0.6, z, 1.4, 1.0)
+            draw_leaves(scene, (x, z), 0.6, 1.4, 1.0)
 
 
 def draw_wall(scene: Scene, side: int, z0: float, z1: float) -> None:
@@ -373,7 +421,7 @@ def draw_wall(scene: Scene, side: int, z0: float, z1: float) -> None:
     draw_greenery(scene, side, z0, z1)
     x, height = side * scene.front, scene.rng.uniform(1.8, 2.8)
     stone = scene.pick([(125, 135, 145), (105, 125, 160), (140, 140, 140)]) * scene.facing(-side)
-    scene.polygon(front_quad(x, x + side * 0.4, 0, height, z0), stone * 0.9, WALL)
+    scene.flat((x, z0), box(0, side * 0.4, 0, height), stone * 0.9, WALL)
     scene.polygon(side_quad(x, 0, height, z0, z1), stone, WALL)
     courses = [side_quad(x, y, y + 0.05, z0, z1) for y in np.arange(0.4, height - 0.2, 0.4)]
     scene.polygon(courses, stone * 0.85)
@@ -404,383 +452,305 @@ def draw_lots(scene: Scene) -> None:
             lots.append((scene.rng.choice(4, p=odds), z, end))
             z = end
         for kind, z0, z1 in reversed(lots):
-            kinds[kind](scene, side, z0, z1)
+            if scene.sees(side * scene.front, z1, 1):
+                kinds[kind](scene, side, z0, z1)
 
 
 def draw_hull(
     scene: Scene,
-    x: float,
-    z: float,
-    shape: tuple[float, float],
+    place: Pair,
+    extent: Pair,
     profile: Sequence[tuple[float, float, float]],
     colours: Sequence[Colour],
     class_id: int,
-    oncoming: bool,
+    oncoming: bool = False,
 ) -> float:
     """Draws a profile seen from the side, swept across the width of a vehicle, and its wheels.
 
     Args:
         scene: Where to draw.
-        x: Middle of the vehicle in metres.
-        z: Its end near the camera in metres.
-        shape: Its width and length in metres.
+        place: x of the middle and z of the near end in metres.
+        extent: Width and length in metres.
         profile: Points from the tail over the roof to the nose: share of the length, height in
             metres, how far the sides lean in there in metres.
-        colours: BGR of each surface between two neighbours in the profile.
+        colours: BGR of each surface between two neighbours in the profile; the first is the paint.
         class_id: Train id.
         oncoming: Whether the nose points to the camera.
 
     Returns:
-        The side that the camera sees: -1 left, 1 right, 0 neither.
+        x of the side that the camera sees, or 0.0 if it sees neither.
     """
-    width, length = shape
-
-    def edge(side: float) -> np.ndarray:
-        along = [1 - share if oncoming else share for share, _, _ in profile]
-        return np.array(
-            [
-                (x + side * (width / 2 - lean), y, z + share * length)
-                for share, (_, y, lean) in zip(along, profile, strict=True)
-            ]
-        )
-
-    radius = min(0.36, 0.16 * width) if class_id == CAR else 0.48
-    tyres = [
-        front_quad(x + s * (width / 2 - 0.26), x + s * (width / 2 - 0.02), 0, 0.6, z + 0.2)
-        for s in (-1, 1)
-    ]
-    scene.polygon(tyres, TYRE, class_id)
-    left, right = edge(-1), edge(1)
-    strips = [
-        (np.stack([left[i], left[i + 1], right[i + 1], right[i]]), colour)
-        for i, colour in enumerate(colours)
-    ]
-    for strip, colour in sorted(strips, key=lambda item: -item[0][:, 2].mean()):
-        flatness = np.ptp(strip[:, 2]) > np.ptp(strip[:, 1])
-        scene.polygon(strip, np.asarray(colours[0]) * (1.2 if flatness else 0.92), class_id)
-        if colour is not colours[0]:
+    (x, z), (width, length), paint = place, extent, np.asarray(colours[0])
+    share, y, lean = np.array(profile, float).T
+    along = z + length * (1 - share if oncoming else share)
+    left, right = (np.stack([x + s * (width / 2 - lean), y, along], axis=1) for s in (-1, 1))
+    tyres = [box(s * (width / 2 - 0.26), s * (width / 2 - 0.02), 0, 0.6) for s in (-1, 1)]
+    scene.flat((x, z + 0.2), tyres, TYRE, class_id)
+    strips = np.stack([left[:-1], left[1:], right[1:], right[:-1]], axis=1)
+    for index in np.argsort(-strips[..., 2].mean(axis=1)):
+        strip, colour = strips[index], colours[index]
+        is_level = np.ptp(strip[:, 2]) > np.ptp(strip[:, 1])
+        scene.polygon(strip, paint * (1.2 if is_level else 0.92), class_id)
+        if colour is not paint:
             scene.polygon(shrink(strip, 0.86), colour)
 
-    seen = np.sign(scene.camera_x - x) * (abs(scene.camera_x - x) > width / 2)
-    if seen:
-        scene.polygon(right if seen > 0 else left, colours[0] * scene.facing(seen), class_id)
-        for share in (0.2, 0.8):
-            for size, colour in ((1, TYRE), (0.5, METAL)):
-                wheel = front_ellipse(0, radius, 0, size * radius, size * radius)
-                points = np.column_stack(
-                    [np.full(len(wheel), x + seen * width / 2), wheel[:, 1], wheel[:, 0]]
-                ) + (0, 0, z + share * length)
-                scene.polygon(points, colour, class_id)
-        if len(profile) > 4:
-            cabin = (right if seen > 0 else left)[1:5]
-            scene.polygon(shrink(cabin, 0.78), GLASS)
-            post = cabin[1:3].mean(axis=0), cabin[[0, 3]].mean(axis=0)
-            scene.polygon([post[0], post[1], post[1] + (0, 0, 0.12), post[0] + (0, 0, 0.12)], colours[0])
+    if abs(scene.camera_x - x) < width / 2:
+        return 0.0
+    outward = np.sign(scene.camera_x - x)
+    side, seen = (right if outward > 0 else left), x + outward * width / 2
+    scene.polygon(side, paint * scene.facing(outward), class_id)
+    if len(profile) > 4:
+        cabin = side[1:5]
+        scene.polygon(shrink(cabin, 0.78), GLASS)
+        post = np.stack([cabin[1:3].mean(axis=0), cabin[[0, 3]].mean(axis=0)])
+        scene.polygon(np.concatenate([post, post[::-1] + np.array([0, 0, 0.12])]), paint)
+    radius = 0.32 if class_id == CAR else 0.48
+    for middle in z + length * np.array([0.2, 0.8]):
+        for size, colour in ((radius, TYRE), (0.5 * radius, METAL)):
+            wheel = oval(middle, radius, size, size)
+            points = np.column_stack([np.full(len(wheel), seen), wheel[:, ::-1]])
+            scene.polygon(points, colour, class_id)
     return seen
 
 
-def draw_lamps(scene: Scene, x: float, z: float, width: float, y: float, oncoming: bool) -> None:
-    """Draws head or tail lamps, the number plate and the bumper on the near end of a vehicle."""
-    half, near = width / 2, z - 0.02
-    scene.polygon(front_quad(x - half, x + half, y - 0.38, y - 0.2, near), DARK)
-    scene.polygon(front_quad(x - 0.26, x + 0.26, y - 0.2, y - 0.08, near), WHITE)
-    lamps = [
-        front_quad(x + s * (half - 0.06), x + s * (half - 0.4), y - 0.05, y + 0.14, near)
-        for s in (-1, 1)
-    ]
-    scene.polygon(lamps, (225, 250, 255) if oncoming else (35, 30, 190))
+def draw_lamps(scene: Scene, place: Pair, half: float, y: float, oncoming: bool) -> None:
+    """Draws lamps, number plate and bumper on the near end of a vehicle of half a width."""
+    scene.flat(place, box(-half, half, y - 0.38, y - 0.2), DARK)
+    scene.flat(place, box(-0.26, 0.26, y - 0.2, y - 0.08), WHITE)
+    lamps = [box(s * (half - 0.06), s * (half - 0.4), y - 0.05, y + 0.14) for s in (-1, 1)]
+    scene.flat(place, lamps, (225, 250, 255) if oncoming else (35, 30, 190))
 
 
-CAR_PROFILES = [
-    [(0, 0.3, 0), (0, 0.95, 0.02), (0.15, 1.42, 0.22), (0.55, 1.46, 0.22), (0.74, 0.98, 0.04),
-     (1, 0.82, 0.06), (1, 0.3, 0.02)],  # saloon
-    [(0, 0.3, 0), (0.01, 1.0, 0.02), (0.1, 1.5, 0.2), (0.6, 1.53, 0.2), (0.78, 1.02, 0.04),
-     (1, 0.86, 0.06), (1, 0.3, 0.02)],  # hatchback
-    [(0, 0.3, 0), (0, 1.1, 0.0), (0.04, 1.9, 0.14), (0.7, 1.92, 0.14), (0.86, 1.15, 0.04),
-     (1, 1.0, 0.05), (1, 0.3, 0.02)],  # van
-]  # fmt: skip
-
-
-def draw_car(scene: Scene, x: float, z: float, oncoming: bool) -> None:
+def draw_car(scene: Scene, place: Pair, oncoming: bool) -> None:
     """Draws a saloon, a hatchback or a van."""
     profile = CAR_PROFILES[scene.rng.choice(3, p=[0.4, 0.4, 0.2])]
     paint = scene.pick(PAINTS)
     colours = [paint, GLASS, paint, GLASS, paint, paint]
-    draw_hull(scene, x, z, (1.85, CAR_LENGTH), profile, colours, CAR, oncoming)
-    draw_lamps(scene, x, z, 1.85, 0.72, oncoming)
+    draw_hull(scene, place, EXTENTS["car"], profile, colours, CAR, oncoming)
+    draw_lamps(scene, place, 0.92, 0.72, oncoming)
 
 
 def draw_box(
-    scene: Scene,
-    x: float,
-    z: float,
-    shape: tuple[float, float],
-    heights: tuple[float, float],
-    paint: np.ndarray,
-    class_id: int,
+    scene: Scene, place: Pair, extent: Pair, heights: Pair, paint: np.ndarray, class_id: int
 ) -> float:
-    """Draws a box on wheels of (width, length) between two heights; returns the seen side."""
+    """Draws a box on wheels between two heights; returns what :func:`draw_hull` returns."""
     low, high = heights
     profile = [(0, low, 0), (0, high, 0), (1, high, 0), (1, low, 0)]
-    return draw_hull(scene, x, z, shape, profile, [paint] * 3, class_id, False)
+    return draw_hull(scene, place, extent, profile, [paint] * 3, class_id)
 
 
-def draw_truck(scene: Scene, x: float, z: float, oncoming: bool) -> None:
+def draw_truck(scene: Scene, place: Pair, oncoming: bool) -> None:
     """Draws a cab and a tall cargo box."""
-    cab_paint = scene.pick(PAINTS[3:])
-    cargo_paint = scene.pick([(205, 205, 200), (170, 150, 90), (60, 90, 170), (120, 150, 110)])
-    parts = [("cargo", 0 if not oncoming else 2.2), ("cab", 5.8 if not oncoming else 0)]
-    for part, offset in sorted(parts, key=lambda item: -item[1]):
-        near = z + offset
-        if part == "cargo":
-            seen = draw_box(scene, x, near, (2.5, 5.6), (0.8, 3.6), cargo_paint, TRUCK)
-            scene.polygon(front_quad(x - 0.03, x + 0.03, 0.9, 3.5, near), cargo_paint * 0.7)
-            if seen:
-                stripe = side_quad(x + seen * 1.25, 1.6, 2.1, near + 0.3, near + 5.3)
-                scene.polygon(stripe, cab_paint)
-        else:
-            seen = draw_box(scene, x, near, (2.4, 2.0), (0.5, 2.8), cab_paint, TRUCK)
-            scene.polygon(front_quad(x - 1.05, x + 1.05, 1.6, 2.5, near), GLASS)
-            if seen:
-                scene.polygon(side_quad(x + seen * 1.2, 1.6, 2.4, near + 0.3, near + 1.4), GLASS)
-    draw_lamps(scene, x, z, 2.4, 0.95, oncoming)
+    x, z = place
+    cab_paint, cargo_paint = scene.pick(PAINTS[3:]), scene.pick(CARGOS)
+
+    def draw_cargo(near: float) -> None:
+        seen = draw_box(scene, (x, near), (2.5, 5.6), (0.8, 3.6), cargo_paint, TRUCK)
+        scene.flat((x, near), box(-0.03, 0.03, 0.9, 3.5), cargo_paint * 0.7)
+        if seen:
+            scene.polygon(side_quad(seen, 1.6, 2.1, near + 0.3, near + 5.3), cab_paint)
+
+    def draw_cab(near: float) -> None:
+        seen = draw_box(scene, (x, near), (2.4, 2.0), (0.5, 2.8), cab_paint, TRUCK)
+        scene.flat((x, near), box(-1.05, 1.05, 1.6, 2.5), GLASS)
+        if seen:
+            scene.polygon(side_quad(seen, 1.6, 2.4, near + 0.3, near + 1.4), GLASS)
+
+    near_part, far_part = (draw_cab, draw_cargo) if oncoming else (draw_cargo, draw_cab)
+    far_part(z + (2.2 if oncoming else 5.8))
+    near_part(z)
+    draw_lamps(scene, place, 1.2, 0.95, oncoming)
 
 
-def draw_coach(scene: Scene, x: float, z: float, oncoming: bool, class_id: int) -> None:
-    """Draws a bus or a tram: a long box with a band of windows."""
-    is_tram = class_id == TRAIN
-    length, height = (TRAM_LENGTH, 3.5) if is_tram else (BUS_LENGTH, 3.1)
-    bus_paints = [(40, 190, 225), (50, 50, 190), (190, 150, 60), (225, 225, 225)]
-    paint = scene.pick([(60, 60, 185), (90, 150, 60), (190, 200, 205)] if is_tram else bus_paints)
-    low = 0.25 if is_tram else 0.4
-    seen = draw_box(scene, x, z, (2.5, length), (low, height), paint, class_id)
+def draw_coach(scene: Scene, place: Pair, oncoming: bool, kind: str) -> None:
+    """Draws a ``"bus"`` or a ``"tram"``: a long box with a band of windows."""
+    is_tram, (_, z), (_, length) = kind == "tram", place, EXTENTS[kind]
+    low, high = (0.25, 3.5) if is_tram else (0.4, 3.1)
+    paint = scene.pick(TRAM_PAINTS if is_tram else BUS_PAINTS)
+    seen = draw_box(scene, place, EXTENTS[kind], (low, high), paint, TRAIN if is_tram else BUS)
     if seen:
-        side = x + seen * 1.25
-        panes = [
-            side_quad(side, 1.3, height - 0.6, a, a + 1.25) for a in np.arange(z + 0.4, z + length - 1.2, 1.5)
-        ]
-        scene.polygon(panes, GLASS)
-        if is_tram:
-            scene.polygon(side_quad(side, height - 0.3, height, z, z + length), WHITE)
-            joints = [side_quad(side, low, height, z + a, z + a + 0.5) for a in (length / 3, length * 0.66)]
-            scene.polygon(joints, DARK)
-            scene.polygon(side_quad(side, 0.05, 0.4, z, z + length), DARK, class_id)
-    scene.polygon(front_quad(x - 1.1, x + 1.1, 1.3, height - 0.6, z), GLASS)
-    scene.polygon(front_quad(x - 0.7, x + 0.7, height - 0.45, height - 0.15, z), (60, 200, 240))
-    draw_lamps(scene, x, z, 2.4, 0.85, oncoming)
+        starts = np.arange(z + 0.4, z + length - 1.2, 1.5)
+        scene.polygon([side_quad(seen, 1.3, high - 0.6, a, a + 1.25) for a in starts], GLASS)
+    if seen and is_tram:  # its bogies are covered, its cars are joined by bellows
+        scene.polygon(side_quad(seen, 0.05, 0.5, z, z + length), DARK, TRAIN)
+        scene.polygon(side_quad(seen, high - 0.3, high, z, z + length), WHITE)
+        starts = z + length * np.array([0.33, 0.66])
+        scene.polygon([side_quad(seen, low, high, a, a + 0.5) for a in starts], DARK)
+    scene.flat(place, box(-1.1, 1.1, 1.3, high - 0.6), GLASS)
+    scene.flat(place, box(-0.7, 0.7, high - 0.45, high - 0.15), (60, 200, 240))
+    draw_lamps(scene, place, 1.2, 0.85, oncoming)
 
 
-def draw_person(scene: Scene, x: float, z: float) -> None:
+def draw_person(scene: Scene, place: Pair) -> None:
     """Draws somebody who walks."""
-    rng = scene.rng
-    tall = rng.uniform(0.8, 1.08)
-    stride = rng.uniform(0.05, 0.3)
     skin, coat, trousers = scene.pick(SKINS), scene.pick(CLOTHES), scene.pick(CLOTHES) * 0.7
-
-    def limb(start: tuple, end: tuple, width: float, colour: Colour) -> None:
-        points = front_bar(np.multiply(start, tall), np.multiply(end, tall), z, width * tall)
-        scene.polygon(points + (x, 0, 0), colour, PERSON)
-
-    for foot in (-stride, stride):
-        limb((foot * 0.3, 0.9), (foot, 0.03), 0.17, trousers)
-        limb((foot - 0.08, 0.04), (foot + 0.12, 0.04), 0.09, DARK)
-    for hand in (-1, 1):
-        limb((hand * 0.2, 1.42), (hand * (0.26 + stride / 3), 0.85), 0.12, coat * 0.85)
-    limb((0, 0.8), (0, 1.5), 0.42, coat)
-    limb((0, 1.45), (0, 1.6), 0.14, skin)
-    scene.polygon(front_ellipse(x, 1.64 * tall, z, 0.12, 0.15), skin, PERSON)
-    scene.polygon(front_ellipse(x, 1.72 * tall, z, 0.125, 0.09), scene.pick(CLOTHES[:1]), PERSON)
-
-
-def draw_rider(
-    scene: Scene, x: float, z: float, turn: float, seat: tuple[float, float], hands: tuple[float, float]
-) -> None:
-    """Draws somebody who sits at ``seat`` and holds the handlebar at ``hands``."""
-    skin, coat, trousers = scene.pick(SKINS), scene.pick(CLOTHES), scene.pick(CLOTHES) * 0.7
-    hip, grip = np.array(seat), np.array(hands)
-    shoulder = hip + (0.25, 0.55)
-    knee, foot = hip + (0.38, -0.22), hip + (0.2, -0.62)
-    bars = [
-        (hip, knee, 0.19, trousers),
-        (knee, foot, 0.15, trousers),
-        (hip - (0, 0.08), shoulder + (0, 0.06), 0.4, coat),
-        (shoulder, grip, 0.13, coat * 0.85),
+    tall, stride = scene.rng.uniform(0.8, 1.08), scene.rng.uniform(0.05, 0.3)
+    parts: list[tuple[np.ndarray, Colour]] = []
+    for step in (-stride, stride):
+        parts.append((bar((step * 0.3, 0.9), (step, 0.03), 0.17), trousers))
+        parts.append((bar((step - 0.08, 0.04), (step + 0.12, 0.04), 0.09), DARK))
+    for hand in (-0.26 - stride / 3, 0.26 + stride / 3):
+        parts.append((bar((hand * 0.7, 1.42), (hand, 0.85), 0.12), coat * 0.85))
+    parts += [
+        (bar((0, 0.8), (0, 1.5), 0.42), coat),
+        (bar((0, 1.45), (0, 1.6), 0.14), skin),
+        (oval(0, 1.64, 0.12, 0.15), skin),
+        (oval(0, 1.73, 0.12, 0.08), DARK),
     ]
-    squeeze = (turn, 1)
-    for start, end, width, colour in bars:
-        points = front_bar(start * squeeze, end * squeeze, z, width) + (x, 0, 0)
-        scene.polygon(points, colour, RIDER)
-    head_x, head_y = x + turn * (shoulder[0] + 0.08), shoulder[1] + 0.26
-    scene.polygon(front_ellipse(head_x, head_y, z, 0.13, 0.16), skin, RIDER)
-    scene.polygon(
-        front_ellipse(head_x, head_y + 0.07, z, 0.15, 0.12), scene.pick(CLOTHES, 40), RIDER
-    )
+    for outline, colour in parts:
+        scene.flat(place, outline * tall, colour, PERSON)
 
 
-def draw_bicycle(scene: Scene, x: float, z: float, turn: float, ridden: bool) -> None:
-    """Draws a bicycle turned by ``turn`` (1 across the view); wheels count without their holes."""
+def draw_rider(scene: Scene, place: Pair, turn: float, seat: Pair, grip: Pair) -> None:
+    """Draws somebody who sits at (x, y) ``seat`` and holds the handlebar at ``grip``."""
+    skin, coat, trousers = scene.pick(SKINS), scene.pick(CLOTHES), scene.pick(CLOTHES) * 0.7
+    joints = np.array([(0.38, -0.22), (0.2, -0.62), (0, -0.08), (0.25, 0.6), (0.33, 0.82)])
+    knee, foot, tail, shoulder, head = joints + seat
+    for outline, colour in [
+        (bar(seat, knee, 0.19), trousers),
+        (bar(knee, foot, 0.15), trousers),
+        (bar(tail, shoulder, 0.4), coat),
+        (bar(shoulder, grip, 0.13), coat * 0.85),
+        (oval(*head, 0.13, 0.16), skin),
+        (oval(head[0], head[1] + 0.07, 0.15, 0.12), scene.pick(CLOTHES, 40)),
+    ]:
+        scene.flat(place, outline, colour, RIDER, turn)
+
+
+def draw_bicycle(scene: Scene, place: Pair, turn: float, ridden: bool) -> None:
+    """Draws a bicycle; its wheels count without the gaps between the spokes."""
     paint = scene.pick(PAINTS, 40)
     for hub in (-0.52, 0.52):
-        rim = front_ellipse(x + turn * hub, 0.35, z, 0.35 * abs(turn), 0.35)
-        scene.polygon(rim, None, BICYCLE)
-        scene.polygon([rim, shrink(rim, 0.8)], TYRE)
-    rear, front, crank = (-0.52, 0.35), (0.52, 0.35), (-0.05, 0.32)
-    seat, head = (-0.22, 0.85), (0.38, 0.85)
-    tubes = [(rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (front, head)]
-    tubes += [(head, (0.32, 1.02)), (seat, (-0.24, 0.95))]
-    for start, end in tubes:
-        bar = front_bar(np.multiply(start, (turn, 1)), np.multiply(end, (turn, 1)), z, 0.06)
-        scene.polygon(bar + (x, 0, 0), paint, BICYCLE)
-    scene.polygon(front_ellipse(x - turn * 0.24, 0.97, z, 0.14, 0.05), DARK, BICYCLE)
+        rim = oval(hub, 0.35, 0.35, 0.35)
+        scene.flat(place, rim, None, BICYCLE, turn)
+        scene.flat(place, [rim, shrink(rim, 0.78)], TYRE, None, turn)
+    rear, fork, crank, seat, head = (
+        (-0.52, 0.35),
+        (0.52, 0.35),
+        (-0.05, 0.32),
+        (-0.22, 0.85),
+        (0.38, 0.85),
+    )
+    for start, end in [
+        (rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (fork, head),
+        (head, (0.32, 1.02)), (seat, (-0.24, 0.95)),
+    ]:  # fmt: skip
+        scene.flat(place, bar(start, end, 0.07), paint, BICYCLE, turn)
+    scene.flat(place, oval(-0.24, 0.97, 0.14, 0.05), DARK, BICYCLE, turn)
     if ridden:
-        draw_rider(scene, x, z, turn, (-0.22, 1.0), (0.34, 1.02))
+        draw_rider(scene, place, turn, (-0.22, 1.0), (0.34, 1.02))
 
 
-def draw_motorcycle(scene: Scene, x: float, z: float, turn: float, ridden: bool) -> None:
-    """Draws a motorcycle turned by ``turn`` (1 across the view)."""
+def draw_motorcycle(scene: Scene, place: Pair, turn: float, ridden: bool) -> None:
+    """Draws a motorcycle."""
     paint = scene.pick(PAINTS, 40)
-    for hub in (-0.7, 0.7):
-        for size, colour in ((0.34, TYRE), (0.17, METAL)):
-            wheel = front_ellipse(x + turn * hub, 0.34, z, size * abs(turn), size)
-            scene.polygon(wheel, colour, MOTORCYCLE)
-    parts = [
-        ([(-0.5, 0.3), (0.4, 0.25), (0.5, 0.6), (-0.4, 0.65)], DARK),
-        ([(-0.8, 0.75), (-0.2, 0.6), (0.4, 0.6), (0.55, 0.9), (0.2, 0.95), (-0.2, 0.78)], paint),
-        ([(-0.75, 0.78), (-0.1, 0.74), (-0.1, 0.84), (-0.75, 0.88)], DARK),
-        ([(0.62, 0.34), (0.72, 0.34), (0.52, 1.1), (0.4, 1.1)], METAL),
-        ([(-0.7, 0.25), (0.1, 0.25), (0.1, 0.34), (-0.7, 0.34)], METAL),
-    ]
-    for points, colour in parts:
-        placed = [(x + turn * dx, y, z) for dx, y in points]
-        scene.polygon(placed, colour, MOTORCYCLE)
-    lamp = front_ellipse(x + turn * 0.6, 0.88, z, 0.11, 0.11)
-    scene.polygon(lamp, (200, 240, 250), MOTORCYCLE)
+    tank = [(-0.8, 0.75), (-0.2, 0.6), (0.4, 0.6), (0.55, 0.9), (0.2, 0.95), (-0.2, 0.78)]
+    for outline, colour in [
+        (oval(-0.7, 0.34, 0.34, 0.34), TYRE),
+        (oval(-0.7, 0.34, 0.17, 0.17), METAL),
+        (oval(0.7, 0.34, 0.34, 0.34), TYRE),
+        (oval(0.7, 0.34, 0.17, 0.17), METAL),
+        (box(-0.45, 0.45, 0.28, 0.65), DARK),
+        (tank, paint),
+        (bar((-0.75, 0.83), (-0.1, 0.79), 0.1), DARK),
+        (bar((0.68, 0.34), (0.46, 1.1), 0.11), METAL),
+        (bar((-0.7, 0.3), (0.1, 0.3), 0.09), METAL),
+        (oval(0.6, 0.88, 0.11, 0.11), (200, 240, 250)),
+    ]:
+        scene.flat(place, outline, colour, MOTORCYCLE, turn)
     if ridden:
-        draw_rider(scene, x, z, turn, (-0.25, 0.9), (0.42, 1.08))
+        draw_rider(scene, place, turn, (-0.25, 0.9), (0.42, 1.08))
 
 
-def draw_lamp_post(scene: Scene, x: float, z: float) -> None:
+def draw_lamp_post(scene: Scene, place: Pair) -> None:
     """Draws a street lamp whose arm reaches over the road."""
-    reach = -1.6 * np.sign(x)
-    scene.polygon(front_bar((x, 0), (x, 6.5), z, 0.2), METAL, POLE)
-    scene.polygon(front_bar((x, 0), (x, 0.9), z, 0.3), METAL, POLE)
-    scene.polygon(front_bar((x, 6.5), (x + reach, 6.9), z, 0.14), METAL, POLE)
-    scene.polygon(front_ellipse(x + reach, 6.85, z, 0.4, 0.13), PAVEMENT, POLE)
+    turn = -np.sign(place[0])
+    for outline, colour in [
+        (bar((0, 0), (0, 6.5), 0.2), METAL),
+        (bar((0, 0), (0, 0.9), 0.3), METAL),
+        (bar((0, 6.5), (1.6, 6.9), 0.14), METAL),
+        (oval(1.6, 6.85, 0.4, 0.13), PAVEMENT),
+    ]:
+        scene.flat(place, outline, colour, POLE, turn)
 
 
-def draw_traffic_light(scene: Scene, x: float, z: float) -> None:
+def draw_traffic_light(scene: Scene, place: Pair) -> None:
     """Draws a traffic light with three lamps on a pole, one of them lit."""
-    scene.polygon(front_bar((x, 0), (x, 2.6), z, 0.17), METAL, POLE)
-    scene.polygon(front_quad(x - 0.26, x + 0.26, 2.3, 3.6, z), (35, 38, 36), TRAFFIC_LIGHT)
-    lit = scene.rng.integers(3)
-    for index, lamp in enumerate([(60, 60, 255), (50, 190, 255), (120, 230, 60)]):
-        disc = front_ellipse(x, 3.36 - 0.41 * index, z, 0.17, 0.17)
-        scene.polygon(disc, np.multiply(lamp, 1.0 if index == lit else 0.25))
+    scene.flat(place, bar((0, 0), (0, 2.6), 0.17), METAL, POLE)
+    scene.flat(place, box(-0.28, 0.28, 2.3, 3.6), (35, 38, 36), TRAFFIC_LIGHT)
+    brightness = np.full((3, 1), 0.25)
+    brightness[scene.rng.integers(3)] = 1
+    lamps = [oval(0, y, 0.18, 0.18) for y in (3.36, 2.95, 2.54)]
+    scene.flat(place, lamps, brightness * [(60, 60, 255), (50, 190, 255), (120, 230, 60)])
 
 
-def draw_traffic_sign(scene: Scene, x: float, z: float) -> None:
+def draw_traffic_sign(scene: Scene, place: Pair) -> None:
     """Draws a round, triangular or rectangular sign on a pole."""
-    scene.polygon(front_bar((x, 0), (x, 2.9), z, 0.13), METAL, POLE)
+    scene.flat(place, bar((0, 0), (0, 2.9), 0.13), METAL, POLE)
     red, blue, yellow = (45, 40, 200), (190, 95, 30), (40, 195, 245)
-    y = scene.rng.uniform(2.4, 2.8)
-    triangle = [(x - 0.52, y - 0.4, z), (x + 0.52, y - 0.4, z), (x, y + 0.5, z)]
-    shapes = [
-        (front_ellipse(x, y, z, 0.45, 0.45), red, WHITE, 0.7),
-        (front_ellipse(x, y, z, 0.45, 0.45), blue, WHITE, 0.35),
-        (np.array(triangle), red, WHITE, 0.62),
-        (front_quad(x - 0.4, x + 0.4, y - 0.4, y + 0.4, z), blue, WHITE, 0.5),
-        (front_quad(x - 0.7, x + 0.7, y - 0.3, y + 0.3, z), yellow, DARK, 0.4),
+    triangle = np.array([(-0.52, 2.2), (0.52, 2.2), (0, 3.1)])
+    designs = [
+        (oval(0, 2.6, 0.45, 0.45), red, WHITE, 0.7),
+        (oval(0, 2.6, 0.45, 0.45), blue, WHITE, 0.35),
+        (triangle, red, WHITE, 0.62),
+        (box(-0.4, 0.4, 2.2, 3.0), blue, WHITE, 0.5),
+        (box(-0.7, 0.7, 2.3, 2.9), yellow, DARK, 0.4),
     ]
-    outline, rim, inside, share = shapes[scene.rng.integers(len(shapes))]
-    scene.polygon(outline, rim, TRAFFIC_SIGN)
-    scene.polygon(shrink(outline, share), inside)
+    outline, rim, inside, share = designs[scene.rng.integers(len(designs))]
+    scene.flat(place, outline, rim, TRAFFIC_SIGN)
+    scene.flat(place, shrink(outline, share), inside)
 
 
 def plan_traffic(scene: Scene) -> None:
-    """Places vehicles and cyclists in both lanes, parked cars, and their shadows."""
+    """Places vehicles and cyclists in both lanes, and parked cars."""
     rng = scene.rng
-    kinds = ["car", "truck", "bus", "motorcycle", "bicycle", "tram"]
-    odds = np.array([0.42, 0.14, 0.14, 0.13, 0.17, 0.3 * scene.has_tram])
+    odds = np.array([0.34, 0.14, 0.14, 0.35 * scene.has_tram, 0.17, 0.21])
     for side in (-1, 1):
         oncoming = side < 0
-        z = rng.uniform(6, 20)
-        while z < 70:
-            kind = rng.choice(kinds, p=odds / odds.sum())
-            x = side * scene.lane / 2 + rng.uniform(-0.25, 0.25)
-            turn = side * rng.uniform(0.45, 1.0)
-            if kind == "car":
-                length = plan_car(scene, x, z, oncoming)
-            elif kind == "truck":
-                length = TRUCK_LENGTH
-                scene.shadow(x - 1.25, x + 1.25, z, z + length)
-                scene.add(z, draw_truck, x, z, oncoming)
-            elif kind in ("bus", "tram"):
-                class_id, length = (BUS, BUS_LENGTH) if kind == "bus" else (TRAIN, TRAM_LENGTH)
-                scene.shadow(x - 1.25, x + 1.25, z, z + length)
-                scene.add(z, draw_coach, x, z, oncoming, class_id)
-            else:
-                length = 2.0
+        z = rng.uniform(6, 17)
+        while z < 60:
+            kind = str(rng.choice(list(EXTENTS), p=odds / odds.sum()))
+            place = (side * scene.lane / 2 + rng.uniform(-0.25, 0.25), z)
+            if kind in ("motorcycle", "bicycle"):
                 draw = draw_motorcycle if kind == "motorcycle" else draw_bicycle
-                scene.shadow(x - 0.6, x + 0.6, z - 0.2, z + 0.2)
-                scene.add(z, draw, x, z, turn, True)
-            z += length + rng.uniform(3, 18)
+                scene.add(place, EXTENTS[kind], draw, side * rng.uniform(0.45, 1), True)
+            elif kind in ("bus", "tram"):
+                scene.add(place, EXTENTS[kind], draw_coach, oncoming, kind)
+            else:
+                draw = draw_car if kind == "car" else draw_truck
+                scene.add(place, EXTENTS[kind], draw, oncoming)
+            z += EXTENTS[kind][1] + rng.uniform(4, 18)
         if scene.parking:
-            z = rng.uniform(4, 9)
-            while z < 70:
-                if rng.random() < 0.65:
-                    plan_car(scene, side * (scene.kerb - 1.2), z, oncoming)
-                z += CAR_LENGTH + 1.2
-
-
-def plan_car(scene: Scene, x: float, z: float, oncoming: bool) -> float:
-    """Places one car and its shadow; returns its length in metres."""
-    scene.shadow(x - 0.95, x + 0.95, z, z + CAR_LENGTH)
-    scene.add(z, draw_car, x, z, oncoming)
-    return CAR_LENGTH
+            for z in np.arange(rng.uniform(4, 9), 50, EXTENTS["car"][1] + 1.2):
+                if rng.random() < 0.6:
+                    scene.add((side * (scene.kerb - 1.2), z), EXTENTS["car"], draw_car, oncoming)
 
 
 def plan_sidewalks(scene: Scene) -> None:
-    """Places people, parked bikes, trees and the poles on both sidewalks, and their shadows."""
+    """Places people, parked bikes, trees and the poles on both sidewalks."""
     rng = scene.rng
-    has_trees = rng.random(2) < 0.5
-    for side, trees in zip((-1, 1), has_trees, strict=True):
-        kerbside = side * (scene.kerb + 0.5)
-        for z in np.arange(rng.uniform(6, 20), 90, rng.uniform(14, 22)):
-            scene.add(z, draw_lamp_post, kerbside, z)
-            scene.shadow(kerbside - 0.1, kerbside + 0.1, z - 0.1, z + 0.1)
-        if trees:
-            for z in np.arange(rng.uniform(8, 20), 90, rng.uniform(9, 14)):
-                scene.add(z, draw_tree, side * (scene.kerb + 0.8), z, rng.uniform(5, 8))
-                scene.shadow(kerbside - 1.2, kerbside + 1.2, z - 1.2, z + 1.2)
+    for side in (-1, 1):
+        kerbside, inner, outer = side * (scene.kerb + 0.5), scene.kerb + 0.8, scene.front - 0.4
+        for z in np.arange(rng.uniform(6, 20), 80, rng.uniform(14, 22)):
+            scene.add((kerbside, z), (0.2, 0.2), draw_lamp_post)
+        if rng.random() < 0.5:
+            for z in np.arange(rng.uniform(8, 20), 80, rng.uniform(9, 14)):
+                scene.add((side * inner, z), (2.4, 2.4), draw_tree, rng.uniform(5, 8))
         for draw, most in ((draw_traffic_light, 3), (draw_traffic_sign, 4)):
             for z in rng.uniform(6, 28, rng.integers(0, most)):
-                scene.add(z, draw, kerbside + rng.uniform(-0.1, 0.1), z)
+                scene.add((kerbside + rng.uniform(-0.1, 0.1), z), (0.2, 0.2), draw)
         for z in np.exp(rng.uniform(np.log(5), np.log(40), rng.integers(1, 7))):
-            x = side * rng.uniform(scene.kerb + 0.7, scene.front - 0.4)
-            scene.shadow(x - 0.2, x + 0.2, z - 0.15, z + 0.15)
-            scene.add(z, draw_person, x, z)
-        for z in rng.uniform(6, 22, rng.integers(0, 3)):
-            x = side * rng.uniform(scene.kerb + 0.9, scene.front - 0.5)
+            scene.add((side * rng.uniform(inner, outer), z), (0.4, 0.3), draw_person)
+        for z in rng.uniform(6, 20, rng.integers(0, 3)):
             draw = draw_bicycle if rng.random() < 0.6 else draw_motorcycle
-            scene.shadow(x - 0.6, x + 0.6, z - 0.2, z + 0.2)
-            scene.add(z, draw, x, z, rng.choice([-1, 1]) * rng.uniform(0.6, 1), False)
-
-
-def draw_crossing(scene: Scene) -> None:
-    """Draws a zebra crossing, and plans people on it."""
-    rng, z = scene.rng, scene.rng.uniform(9, 16)
-    stripes = [ground_quad(x, x + 0.5, z, z + 3) for x in np.arange(-scene.kerb + 0.4, scene.kerb - 0.6, 1)]
-    scene.polygon(stripes, WHITE)
-    for x in rng.uniform(-scene.kerb, scene.kerb, rng.integers(1, 4)):
-        depth = z + rng.uniform(0.3, 2.7)
-        scene.shadow(x - 0.2, x + 0.2, depth - 0.15, depth + 0.15)
-        scene.add(depth, draw_person, x, depth)
+            turn = rng.choice([-1, 1]) * rng.uniform(0.6, 1)
+            scene.add((side * rng.uniform(inner, outer), z), (1.2, 0.4), draw, turn, False)
 
 
 def draw_bonnet(scene: Scene) -> None:
     """Draws the bonnet of the camera's own car, which is ignored."""
     height, width = scene.label.shape
-    rise = height * scene.rng.uniform(0.05, 0.1)
+    rise = height * scene.rng.uniform(0.04, 0.08)
     across = np.linspace(-0.1, 1.1, 24)
     paint = scene.pick(PAINTS)
     for level, share in enumerate((1.0, 0.9, 0.7, 0.45)):
@@ -812,7 +782,9 @@ def expose(scene: Scene) -> np.ndarray:
     seen = scene.image * light[..., None]
     seen = cv2.GaussianBlur(seen, (0, 0), height / 256 * rng.uniform(0.4, 0.8))
     noise = rng.standard_normal((height, width, 3), dtype=np.float32)
-    return np.clip(seen + rng.uniform(1.5, 5) * noise, 0, 255).astype(np.uint8)
+    noise *= rng.uniform(1.5, 5)
+    noise += seen
+    return np.clip(noise, 0, 255, out=noise).astype(np.uint8)
 
 
 def draw_street_scene(size: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -829,13 +801,12 @@ def draw_street_scene(size: tuple[int, int], seed: int) -> tuple[np.ndarray, np.
     Raises:
         ValueError: If the size is too small or the seed negative.
     """
-    # checks
-    # check_count("seed", seed, 0, None)
+    check_at_least("the height in size", size[0], MIN_HEIGHT)
+    check_at_least("the width in size", size[1], MIN_WIDTH)
+    check_at_least("seed", seed, 0)
     scene = Scene(size, np.random.Generator(np.random.PCG64(seed)))
     draw_sky(scene)
     draw_ground(scene)
-    if scene.rng.random() < 0.4:
-        draw_crossing(scene)
     plan_traffic(scene)
     plan_sidewalks(scene)
     cast_shadows(scene)
@@ -845,3 +816,69 @@ def draw_street_scene(size: tuple[int, int], seed: int) -> tuple[np.ndarray, np.
         draw()
     draw_bonnet(scene)
     return expose(scene), scene.label
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Raises a ValueError that names the argument if its value is below the least allowed one."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def write_street_scenes(
+    root: str | os.PathLike[str],
+    num_train: int = 400,
+    num_val: int = 100,
+    size: tuple[int, int] = (256, 512),
+    seed: int = 0,
+) -> None:
+    """Writes scenes as a folder in the Cityscapes layout, whole or not at all.
+
+    The images are ``leftImg8bit/{train,val}/<city>/<city>_000000_NNNNNN_leftImg8bit.png``, the
+    labels ``gtFine/{train,val}/<city>/<city>_000000_NNNNNN_gtFine_labelTrainIds.png``.
+
+    Args:
+        root: The folder to make; it must not exist yet.
+        num_train: Number of training scenes, at least 1.
+        num_val: Number of validation scenes, at least 1; none of them is a training scene.
+        size: Height and width in pixels, at least 64 x 128.
+        seed: Decides all scenes; at least 0.
+
+    Raises:
+        ValueError: If a number is too small.
+        FileExistsError: If ``root`` exists; it is left as it is.
+        OSError: If a file cannot be written.
+    """
+    root = Path(root)
+    check_at_least("num_train", num_train, 1)
+    check_at_least("num_val", num_val, 1)
+    check_at_least("the height in size", size[0], MIN_HEIGHT)
+    check_at_least("the width in size", size[1], MIN_WIDTH)
+    check_at_least("seed", seed, 0)
+    if os.path.lexists(root):
+        raise FileExistsError(f"{root} exists already; remove it or choose another folder")
+
+    root.parent.mkdir(parents=True, exist_ok=True)
+    scenes = [("train", index) for index in range(num_train)]
+    scenes += [("val", index) for index in range(num_val)]
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as holder:
+        building_site = Path(holder) / root.name
+        for split, index in track(scenes, description="Drawing street scenes"):
+            # Even seeds train, odd ones validate: the splits share no scene.
+            scene_seed = 2 * (seed * 1_000_000 + index) + (split == "val")
+            image, label = draw_street_scene(size, scene_seed)
+            city = CITIES[split]
+            name = f"{city}_000000_{index:06d}"
+            write_png(
+                building_site / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", image
+            )
+            write_png(
+                building_site / "gtFine" / split / city / f"{name}_gtFine_labelTrainIds.png", label
+            )
+        building_site.rename(root)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Writes an image file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), pixels):
+        raise OSError(f"cannot write {path}")
