@@ -37,9 +37,7 @@ def environment() -> dict[str, str]:
         "PyTorch": torch.__version__,
         "mmcv operations": compiled,
         "Triton": installed_version("triton") or "no; only CUDA kernels need it",
-        "GPU": ", ".join(
-            torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
-        )
+        "GPU": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         or "none; everything runs on the CPU",
     }
 

@@ -60,9 +60,7 @@ def installed_line() -> str:
         for line, names in LINES.items()
     }
     if not any(found.values()):
-        needed = " or ".join(
-            ", ".join(d for d, _, _ in names.values()) for names in LINES.values()
-        )
+        needed = " or ".join(", ".join(d for d, _, _ in names.values()) for names in LINES.values())
         raise ImportError(
             f"mmseg_papers needs MMSegmentation, and none is installed (looked for {needed}). "
             f"Install the maintained line with: {INSTALL['onedl']}"

@@ -1,13 +1,12 @@
 """What every test runs under: one seed, one thread a worker, and no test left out unseen."""
 
+import os
 import random
 
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
-
-import mmseg_papers  # registers the modules
 
 
 def _compiled_mmcv() -> bool:
@@ -19,8 +18,9 @@ def _compiled_mmcv() -> bool:
 
 
 def pytest_configure(config):
-    # Tests run in parallel processes, so a process takes one core.
+    # Tests run in parallel processes, so a process and what it starts take one core.
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(config, items):

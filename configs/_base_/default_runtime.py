@@ -1,14 +1,14 @@
-custom_imports = dict(imports=['mmseg_papers'], allow_failed_imports=False)
-default_scope = 'mmseg'
+custom_imports = dict(imports=["mmseg_papers"], allow_failed_imports=False)
+default_scope = "mmseg"
 env_cfg = dict(
     cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
 )
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+vis_backends = [dict(type="LocalVisBackend")]
+visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 log_processor = dict(by_epoch=False)
-log_level = 'INFO'
+log_level = "INFO"
 load_from = None
 resume = False
-tta_model = dict(type='SegTTAModel')
+tta_model = dict(type="SegTTAModel")

@@ -1,6 +1,6 @@
-_base_ = './hrnetv2_w48_4xb3-120k_cityscapes-512x1024.py'
+_base_ = "./hrnetv2_w48_4xb3-120k_cityscapes-512x1024.py"
 # MMEngine lists no ImageNet weights of this width: trains from scratch.
 model = dict(
-    backbone=dict(arch='w18_small_v1', init_cfg=None),
+    backbone=dict(arch="w18_small_v1", init_cfg=None),
     decode_head=dict(in_channels=(16, 32, 64, 128)),
 )

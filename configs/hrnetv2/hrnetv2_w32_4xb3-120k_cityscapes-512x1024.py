@@ -1,5 +1,5 @@
-_base_ = './hrnetv2_w48_4xb3-120k_cityscapes-512x1024.py'
+_base_ = "./hrnetv2_w48_4xb3-120k_cityscapes-512x1024.py"
 model = dict(
-    backbone=dict(arch='w32', init_cfg=dict(checkpoint='open-mmlab://msra/hrnetv2_w32')),
+    backbone=dict(arch="w32", init_cfg=dict(checkpoint="open-mmlab://msra/hrnetv2_w32")),
     decode_head=dict(in_channels=(32, 64, 128, 256)),
 )

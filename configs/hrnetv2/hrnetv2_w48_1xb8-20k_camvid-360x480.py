@@ -1,8 +1,8 @@
 _base_ = [
-    '../_base_/models/hrnetv2.py',
-    '../_base_/datasets/camvid.py',
-    '../_base_/default_runtime.py',
-    '../_base_/schedules/schedule_20k.py',
+    "../_base_/models/hrnetv2.py",
+    "../_base_/datasets/camvid.py",
+    "../_base_/default_runtime.py",
+    "../_base_/schedules/schedule_20k.py",
 ]
 model = dict(
     data_preprocessor=dict(size={{_base_.crop_size}}),

@@ -1,6 +1,6 @@
 """Draw what a training run learnt: image, label and prediction side by side, and its curves.
 
-    python tools/analysis_tools/training_report.py CONFIG WORK_DIR
+python tools/analysis_tools/training_report.py CONFIG WORK_DIR
 """
 
 from __future__ import annotations

