@@ -14,6 +14,7 @@ ONEDL = [
     "onedl-mmcv>=2.3.6,<2.4",
     "onedl-mmsegmentation>=1.4.2,<1.5",
     "onedl-mim>=0.5.1,<0.6",
+    "seaborn",  # analyze_logs of mmseg imports it without declaring it
 ]
 
 setup(
