@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmengine.model import Sequential
@@ -11,7 +12,7 @@ from mmseg.models.backbones.hrnet import HRModule, HRNet
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import CompleteLoading
+from ..layers import CompleteLoading, build_upsample, require_layer
 
 #: arch -> (width, bottlenecks and planes of stage 1, modules of stages 2-4, basic blocks a branch)
 ARCHS: dict[str, tuple[int, tuple[int, int], tuple[int, int, int], int]] = {
@@ -75,6 +76,7 @@ class MultiResolutionModule(HRModule):
     Args:
         upsample_mode (str): ``'bilinear'`` or ``'nearest'``.
         align_corners (bool): For bilinear resizing.
+        upsample_cfg (dict, optional): As for :class:`HighResolutionNet`.
         fuse (bool): False leaves the exchange out, parameters included (TPAMI table 12).
         *args, **kwargs: As ``mmseg.models.backbones.hrnet.HRModule``.
     """
@@ -84,10 +86,12 @@ class MultiResolutionModule(HRModule):
         *args,
         upsample_mode: str = "bilinear",
         align_corners: bool = False,
+        upsample_cfg: dict | None = None,
         fuse: bool = True,
         **kwargs,
     ) -> None:
         self.fuse = fuse
+        self.upsample_cfg = upsample_cfg
         super().__init__(*args, **kwargs)
         self.upsample_mode = upsample_mode
         # F.interpolate takes align_corners for bilinear only.
@@ -108,7 +112,11 @@ class MultiResolutionModule(HRModule):
             return None
         in_channels, out_channels = self.in_channels[source], self.in_channels[target]
         if source > target:
-            return self._conv_norm(in_channels, out_channels, kernel_size=1)
+            exchange = self._conv_norm(in_channels, out_channels, kernel_size=1)
+            if self.upsample_cfg is not None:
+                scale_factor = 2 ** (source - target)
+                exchange.append(build_upsample(self.upsample_cfg, out_channels, scale_factor))
+            return exchange
         steps = [
             self._conv_norm(in_channels, in_channels, kernel_size=3, stride=2, padding=1)
             for _ in range(target - source - 1)
@@ -144,14 +152,14 @@ class MultiResolutionModule(HRModule):
                 if j < i:
                     y = y + exchange(x[j])
                 elif j > i:
-                    y = y + F.interpolate(
-                        exchange(x[j]),
-                        size=x[i].shape[2:],
-                        mode=self.upsample_mode,
-                        align_corners=self.align_corners,
-                    )
+                    y = y + self._resize(exchange(x[j]), x[i].shape[2:])
             fused.append(self.relu(y))
         return fused
+
+    def _resize(self, x: Tensor, size: torch.Size) -> Tensor:
+        if x.shape[2:] == size:  # a layer of upsample_cfg has done it
+            return x
+        return F.interpolate(x, size, mode=self.upsample_mode, align_corners=self.align_corners)
 
 
 @MODELS.register_module()
@@ -182,6 +190,7 @@ class HighResolutionNet(CompleteLoading, HRNet):
     Raises:
         ValueError: If an option has a value outside the ones above, or not exactly one of ``arch``
             and ``extra`` is given.
+        ImportError: If a layer asked for needs mmcv's compiled operations and mmcv has none.
 
     Example:
         >>> import torch
@@ -199,6 +208,7 @@ class HighResolutionNet(CompleteLoading, HRNet):
         upsample_mode: str = "bilinear",
         align_corners: bool = False,
         fusion_scope: str = "all",
+        upsample_cfg: dict | None = None,
         **kwargs,
     ) -> None:
         if (arch is None) == (extra is None):
@@ -212,10 +222,13 @@ class HighResolutionNet(CompleteLoading, HRNet):
         ):
             if value not in allowed:
                 raise ValueError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
+        for cfg in (upsample_cfg, kwargs.get("conv_cfg"), kwargs.get("norm_cfg")):
+            require_layer(cfg)
         # HRNet's constructor builds the stages, so what they read is set before it runs.
         self.upsample_mode = upsample_mode
         self.align_corners = align_corners
         self.fusion_scope = fusion_scope
+        self.upsample_cfg = upsample_cfg
         super().__init__(extra=extra if arch is None else arch_to_extra(arch), **kwargs)
 
     def _make_stage(
@@ -239,6 +252,7 @@ class HighResolutionNet(CompleteLoading, HRNet):
                     conv_cfg=self.conv_cfg,
                     upsample_mode=self.upsample_mode,
                     align_corners=self.align_corners,
+                    upsample_cfg=self.upsample_cfg,
                     fuse=self.fusion_scope == "all"
                     or (is_last and (is_last_stage or self.fusion_scope == "across")),
                 )

@@ -1,0 +1,63 @@
+"""Layers chosen by configuration, among them those that need mmcv's compiled operations."""
+
+from __future__ import annotations
+
+import inspect
+
+from mmcv.cnn import build_upsample_layer
+from mmengine.registry import MODELS
+from torch import nn
+
+#: Layers that mmcv registers only when its operations are compiled.
+COMPILED = ("carafe", "DCN", "DCNv2", "MMSyncBN", "SAC")
+
+
+def require_layer(cfg: dict | None) -> None:
+    """Fail when a model is built, with the cure, rather than where its layer is first missed.
+
+    Args:
+        cfg (dict, optional): ``conv_cfg``, ``norm_cfg`` or ``upsample_cfg`` of a model.
+
+    Raises:
+        ImportError: If the layer needs mmcv's compiled operations and this mmcv has none.
+    """
+    if cfg is None or cfg["type"] not in COMPILED:
+        return
+    try:
+        import mmcv.ops  # noqa: F401  (registers them)
+    except ImportError as error:
+        raise ImportError(
+            f"{cfg['type']} is one of mmcv's compiled operations and this mmcv has none ({error}). "
+            "Compile it, which takes about half an hour: pip install --no-build-isolation "
+            "--no-cache-dir --force-reinstall --no-deps onedl-mmcv (OneDL line), or "
+            "bash requirements/openmmlab.sh PYTHON (OpenMMLab line)"
+        ) from error
+
+
+def build_upsample(cfg: dict, channels: int, scale_factor: int) -> nn.Module:
+    """Build a registered up-sampling layer that keeps the number of channels.
+
+    Args:
+        cfg (dict): ``type`` (``'carafe'``, ``'pixel_shuffle'``, ``'nearest'``, ..) and options.
+        channels (int): Channels of its input and output.
+        scale_factor (int): Of both sides.
+
+    Returns:
+        nn.Module: (N, channels, H, W) -> (N, channels, H * scale_factor, W * scale_factor).
+
+    Raises:
+        ValueError: If the layer is unknown or has no ``scale_factor``.
+    """
+    layer = MODELS.get(cfg["type"])
+    accepted = inspect.signature(layer).parameters if layer else {}
+    if "scale_factor" not in accepted:
+        raise ValueError(
+            f"upsample_cfg must name a registered layer that takes a scale_factor (carafe, "
+            f"pixel_shuffle, nearest, bilinear, ..), got {cfg['type']!r}"
+        )
+    sizes = dict(
+        channels=channels, in_channels=channels, out_channels=channels, scale_factor=scale_factor
+    )
+    return build_upsample_layer(
+        {**cfg, **{name: value for name, value in sizes.items() if name in accepted}}
+    )
