@@ -24,7 +24,7 @@ LINES: dict[str, dict[str, tuple[str, str, str]]] = {
 
 INSTALL = {
     "onedl": "pip install 'mmseg-papers[onedl]'",
-    "openmmlab": "bash requirements/openmmlab.sh (from a clone of mmseg-papers)",
+    "openmmlab": "bash requirements/openmmlab.sh python (from a clone of mmseg-papers)",
 }
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
+import mmseg_papers  # noqa: F401  (registers the modules)
+
 
 def _compiled_mmcv() -> bool:
     try:

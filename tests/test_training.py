@@ -51,6 +51,7 @@ def short_run(scenes, iters):
         f"train_cfg.val_interval={iters}",
         f"default_hooks.checkpoint.interval={iters}",
         "default_hooks.logger.interval=1",
+        "default_hooks.visualization.interval=1",
         "train_dataloader.batch_size=2",
         "model.data_preprocessor.size=(64,128)",
     ]

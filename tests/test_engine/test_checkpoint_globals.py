@@ -9,6 +9,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
+import mmseg_papers.engine  # noqa: F401 - importing it is the cure
+
 LOSSES = [2.0, 1.0, 0.5]
 
 

@@ -30,7 +30,7 @@ def require_layer(cfg: dict | None) -> None:
             f"{cfg['type']} is one of mmcv's compiled operations and this mmcv has none ({error}). "
             "Compile it, which takes about half an hour: pip install --no-build-isolation "
             "--no-cache-dir --force-reinstall --no-deps onedl-mmcv (OneDL line), or "
-            "bash requirements/openmmlab.sh PYTHON (OpenMMLab line)"
+            "FORCE_CUDA=1 bash requirements/openmmlab.sh python (OpenMMLab line)"
         ) from error
 
 

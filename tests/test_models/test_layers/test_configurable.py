@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from mmseg_papers.models.backbones import HighResolutionNet
 
@@ -56,9 +57,17 @@ def test_deformable_convolutions_run(layer):
     assert [y.shape[1] for y in streams] == [16, 32, 64, 128]
 
 
+@pytest.fixture
+def process_group():
+    """MMSyncBN asks for one when it is built."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
 @pytest.mark.compiled_mmcv
 @pytest.mark.parametrize(
     "option", [dict(upsample_cfg=dict(type="carafe")), dict(norm_cfg=dict(type="MMSyncBN"))]
 )
-def test_cuda_operations_build(option):
+def test_cuda_operations_build(option, process_group):
     HighResolutionNet(arch="w18_small_v1", **option)

@@ -1,0 +1,464 @@
+"""Time and memory of this package against stock PyTorch and mmseg, side by side in one run.
+
+    python tools/benchmark.py ops [NAME ..]
+    python tools/benchmark.py model CONFIG [--size H W]
+
+The baseline runs in both memory layouts; a ratio is against the faster of the two. Results are
+checked against the baseline's in the same run. Writes a JSON file and a plot to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.models.losses import accuracy
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import mmseg_papers
+from mmseg_papers import ops
+from mmseg_papers.models.backbones.hrnet import arch_to_extra
+
+LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+SEGMENTORS = {
+    "EncoderDecoder": "FusedEncoderDecoder",
+    "CascadeEncoderDecoder": "FusedCascadeEncoderDecoder",
+}
+
+
+@dataclass
+class Task:
+    """One thing to run: ``make(variant, layout)`` prepares it and returns what to time.
+
+    What is timed returns tensors that are compared between the variants ``stock`` and ``ours``.
+    """
+
+    name: str
+    make: Callable[[str, torch.memory_format], Callable[[], list[Tensor]]]
+    tolerance: float
+
+
+@dataclass
+class Result:
+    """Measurements of a task in one variant and layout."""
+
+    task: str
+    variant: str
+    layout: str
+    seconds: float
+    extra_mib: float
+    error: float
+
+
+# Operations
+
+
+def device() -> torch.device:
+    """Where the benchmarks run: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def random_map(shape: tuple[int, ...], layout: torch.memory_format, grad: bool = False) -> Tensor:
+    """Standard normal values, the same in every process."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator).to(device()).to(memory_format=layout)
+    return x.requires_grad_(grad)
+
+
+def cross_entropy(
+    variant: str, layout: torch.memory_format, classes: int, low: tuple, high: tuple, reduction: str
+) -> Callable[[], list[Tensor]]:
+    """Loss, accuracy and gradient of resized logits, as a decode head of mmseg computes them."""
+    logits = random_map((1, classes, *low), layout, grad=True)
+    generator = torch.Generator().manual_seed(1)
+    label = torch.randint(0, classes, (1, *high), generator=generator)
+    label[:, : high[0] // 20] = 255
+    label = label.to(device())
+
+    def stock() -> list[Tensor]:
+        full = F.interpolate(logits, high, mode="bilinear", align_corners=False)
+        loss = F.cross_entropy(full, label, ignore_index=255, reduction="none")
+        value = loss.sum() / label.numel() if reduction == "mean" else loss
+        score = accuracy(full, label, ignore_index=255)
+        (grad,) = torch.autograd.grad(value.sum(), logits)
+        return [value.detach(), score, grad]
+
+    def ours() -> list[Tensor]:
+        value, score = ops.upsample_cross_entropy(logits, label, reduction=reduction)
+        (grad,) = torch.autograd.grad(value.sum(), logits)
+        return [value.detach(), score, grad]
+
+    return stock if variant == "stock" else ours
+
+
+def argmax(
+    variant: str, layout: torch.memory_format, classes: int, low: tuple, high: tuple
+) -> Callable[[], list[Tensor]]:
+    """Label map of resized logits."""
+    logits = random_map((1, classes, *low), layout)
+
+    def stock() -> list[Tensor]:
+        return [F.interpolate(logits, high, mode="bilinear", align_corners=False).argmax(1)]
+
+    return stock if variant == "stock" else lambda: [ops.upsample_argmax(logits, high).long()]
+
+
+def stream_sum(variant: str, layout: torch.memory_format, width: int) -> Callable[[], list[Tensor]]:
+    """The fusion of HRNet's stride-4 stream at 512 x 1024: four maps, ReLU, and its gradient."""
+    maps = [random_map((1, width, 128 >> r, 256 >> r), layout, grad=True) for r in range(4)]
+
+    def stock() -> list[Tensor]:
+        y = maps[0]
+        for x in maps[1:]:
+            y = y + F.interpolate(x, maps[0].shape[2:], mode="bilinear", align_corners=False)
+        y = F.relu(y)
+        return [y.detach(), *torch.autograd.grad(y.sum(), maps)]
+
+    def ours() -> list[Tensor]:
+        y = ops.upsample_add(maps, relu=True)
+        return [y.detach(), *torch.autograd.grad(y.sum(), maps)]
+
+    return stock if variant == "stock" else ours
+
+
+def representation(
+    variant: str, layout: torch.memory_format, width: int
+) -> Callable[[], list[Tensor]]:
+    """The mixing convolution of HRNetV2's head at 512 x 1024, forward."""
+    maps = [random_map((1, width << r, 128 >> r, 256 >> r), layout) for r in range(4)]
+    weight = random_map((15 * width, 15 * width, 1, 1), layout) / (15 * width) ** 0.5
+    name = "conv1x1_of_upsampled_concat"
+    function = getattr(ops, name if variant == "ours" else f"{name}_reference")
+    return lambda: [function(maps, weight)]
+
+
+ADE, CITYSCAPES = (150, (64, 64), (512, 512)), (19, (128, 256), (1024, 2048))
+OPS = {
+    "upsample_cross_entropy": {
+        f"{c}x{h}x{w} -> {H}x{W}, {reduction}": partial(
+            cross_entropy, classes=c, low=(h, w), high=(H, W), reduction=reduction
+        )
+        for c, (h, w), (H, W) in (ADE, CITYSCAPES)
+        for reduction in ("mean", "none")
+    },
+    "upsample_argmax": {
+        f"{c}x{h}x{w} -> {H}x{W}": partial(argmax, classes=c, low=(h, w), high=(H, W))
+        for c, (h, w), (H, W) in (ADE, CITYSCAPES)
+    },
+    "upsample_add": {f"HRNet-W{w}, stride 4": partial(stream_sum, width=w) for w in (18, 48)},
+    "conv1x1_of_upsampled_concat": {
+        f"HRNetV2-W{w} head": partial(representation, width=w) for w in (18, 32, 48)
+    },
+}
+
+
+def op_tasks(names: list[str]) -> list[Task]:
+    """The tasks of the named operations."""
+    return [
+        Task(f"{name}: {case}", make, tolerance=1e-4)
+        for name in names
+        for case, make in OPS[name].items()
+    ]
+
+
+# Models
+
+
+def stock_model(model: dict) -> dict:
+    """The model of a config in mmseg's own components."""
+    model = Config(model).to_dict()
+    names = {ours: theirs for theirs, ours in SEGMENTORS.items()}
+    model["type"] = names.get(model["type"], model["type"])
+    backbone, head = model["backbone"], model["decode_head"]
+    if backbone["type"] == "HighResolutionNet":
+        backbone.update(type="HRNet", extra=arch_to_extra(backbone.pop("arch")))
+    if isinstance(head, dict) and head["type"] == "HRNetV2Head":
+        head.update(
+            type="FCNHead",
+            in_index=(0, 1, 2, 3),
+            channels=sum(head["in_channels"]),
+            input_transform="resize_concat",
+            kernel_size=1,
+            num_convs=1,
+            concat_input=False,
+            dropout_ratio=-1,
+        )
+    return model
+
+
+def build_model(config: Config, variant: str, layout: torch.memory_format) -> torch.nn.Module:
+    """A config's model with random weights, the same for both variants."""
+    init_default_scope("mmseg")
+    model = config.model.to_dict()
+    for part in (model, model["backbone"]):
+        part.pop("pretrained", None)
+    model["backbone"]["init_cfg"] = None
+    if variant == "stock":
+        model = stock_model(model)
+    else:
+        model["type"] = SEGMENTORS.get(model["type"], model["type"])
+    torch.manual_seed(0)
+    built = revert_sync_batchnorm(MODELS.build(model))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in built.parameters():  # in the order of their names, so equal in both
+        if parameter.dim() > 1:
+            fan_in = parameter[0].numel()
+            parameter.data = torch.randn(parameter.shape, generator=generator) * fan_in**-0.5
+    for module in built.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0  # the variants would draw different masks
+    return built.to(device()).to(memory_format=layout)
+
+
+def samples(config: Config, size: tuple[int, int], batch: int) -> list[SegDataSample]:
+    """Random labels in blocks of 32 pixels."""
+    heads = config.model.decode_head
+    classes = (heads if isinstance(heads, dict) else heads[-1]).num_classes
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randint(
+        0, classes, (batch, 1, -(-size[0] // 32), -(-size[1] // 32)), generator=generator
+    )
+    label = F.interpolate(coarse.float(), scale_factor=32).long()[..., : size[0], : size[1]]
+    meta = dict(img_shape=size, ori_shape=size, pad_shape=size)
+    return [SegDataSample(gt_sem_seg=PixelData(data=y.to(device())), metainfo=meta) for y in label]
+
+
+def train_step(
+    variant: str, layout: torch.memory_format, file: str, size: tuple, batch: int
+) -> Callable[[], list[Tensor]]:
+    """Loss and gradients of one training step."""
+    config = Config.fromfile(file)
+    model = build_model(config, variant, layout).train()
+    images = random_map((batch, 3, *size), layout)
+    labels = samples(config, size, batch)
+
+    def run() -> list[Tensor]:
+        model.zero_grad(set_to_none=True)
+        loss, _ = model.parse_losses(model(images, labels, mode="loss"))
+        loss.backward()
+        return [loss.detach()]
+
+    return run
+
+
+def evaluate(
+    variant: str, layout: torch.memory_format, file: str, size: tuple
+) -> Callable[[], list[Tensor]]:
+    """Label map of one image."""
+    config = Config.fromfile(file)
+    model = build_model(config, variant, layout).eval()
+    image, label = random_map((1, 3, *size), layout), samples(config, size, 1)
+
+    @torch.no_grad()
+    def run() -> list[Tensor]:
+        return [model(image, label, mode="predict")[0].pred_sem_seg.data.long()]
+
+    return run
+
+
+def model_tasks(file: str, size: tuple[int, int], batch: int) -> list[Task]:
+    """A training step and an evaluation of a config."""
+    stem = Path(file).stem
+    return [
+        Task(
+            f"train: {stem}", partial(train_step, file=file, size=size, batch=batch), tolerance=1e-5
+        ),
+        # Rounding moves a label only where two classes tie.
+        Task(f"evaluate: {stem}", partial(evaluate, file=file, size=size), tolerance=1e-3),
+    ]
+
+
+# Measuring
+
+
+def measure_time(runs: dict[tuple[str, str], Callable], repeats: int) -> dict:
+    """Median seconds of each run, interleaved so that a change of the machine's load hits all."""
+    seconds = {key: [] for key in runs}
+    for turn in range(repeats + 1):
+        for key, run in runs.items():
+            gc.collect()
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:  # the first turn warms up
+                seconds[key].append(time.perf_counter() - start)
+    return {key: statistics.median(values) for key, values in seconds.items()}
+
+
+def status_kib(field: str) -> int:
+    """A memory field of this process, as Linux reports it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def measure_memory(task: Task, variant: str, layout: str, threads: int) -> float:
+    """Peak MiB above what is held before the run, in a process of its own."""
+    torch.set_num_threads(threads)
+    run = task.make(variant, LAYOUTS[layout])
+    if torch.cuda.is_available():
+        run()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
+    before = status_kib("VmRSS")
+    run()
+    return (status_kib("VmHWM") - before) / 2**10
+
+
+def measure(task: Task, repeats: int, threads: int) -> list[Result]:
+    """Run a task in both variants and layouts.
+
+    Raises:
+        AssertionError: If ours does not equal stock.
+    """
+    keys = [(variant, layout) for variant in ("stock", "ours") for layout in LAYOUTS]
+    runs = {(v, name): task.make(v, LAYOUTS[name]) for v, name in keys}
+    expected = runs["stock", "NCHW"]()
+    errors = {key: max(map(relative_error, run(), expected)) for key, run in runs.items()}
+    for key, error in errors.items():
+        assert error <= task.tolerance, f"{task.name} {key}: error {error:.1e} against stock"
+    seconds = measure_time(runs, repeats)
+    del runs, expected
+    results = []
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for key in keys:
+            extra = pool.apply(measure_memory, (task, *key, threads))
+            results.append(Result(task.name, *key, seconds[key], extra, errors[key]))
+    return results
+
+
+def relative_error(a: Tensor, b: Tensor) -> float:
+    """Largest difference against the mean size; of label maps the share that differs."""
+    if not b.is_floating_point():
+        return (a != b).double().mean().item()
+    scale = b.abs().mean().clamp(min=1e-12)
+    return ((a - b).abs().max() / scale).item()
+
+
+# Reporting
+
+
+def ratios(results: list[Result]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Task -> layout -> time and memory of ours over stock in its faster layout."""
+    table: dict[str, dict[str, tuple[float, float]]] = {}
+    for task in dict.fromkeys(r.task for r in results):
+        mine = [r for r in results if r.task == task]
+        best = min((r for r in mine if r.variant == "stock"), key=lambda r: r.seconds)
+        table[task] = {
+            r.layout: (r.seconds / best.seconds, r.extra_mib / max(best.extra_mib, 1e-9))
+            for r in mine
+            if r.variant == "ours"
+        }
+    return table
+
+
+def show(results: list[Result]) -> None:
+    """Print the results as a table."""
+    table = Table(title="ours against stock PyTorch in its faster layout")
+    for column in ("task", "variant", "layout", "time", "ratio", "extra memory", "ratio", "error"):
+        table.add_column(column, justify="left" if column in ("task", "variant") else "right")
+    relative = ratios(results)
+    for r in results:
+        t, m = relative[r.task][r.layout] if r.variant == "ours" else (None, None)
+        table.add_row(
+            r.task if (r.variant, r.layout) == ("stock", "NCHW") else "",
+            r.variant,
+            r.layout,
+            f"{r.seconds * 1e3:.1f} ms",
+            "" if t is None else f"{t:.2f}",
+            f"{r.extra_mib:.0f} MiB",
+            "" if m is None else f"{m:.2f}",
+            f"{r.error:.1e}",
+        )
+    Console(width=150).print(table)
+
+
+def write(results: list[Result], folder: Path, name: str, threads: int) -> None:
+    """Write ``<name>.json`` and ``<name>.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = dict(
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+        threads=threads,
+        torch=torch.__version__,
+        mmseg_papers=mmseg_papers.__version__,
+        results=[asdict(r) for r in results],
+    )
+    (folder / f"{name}.json").write_text(json.dumps(about, indent=1))
+    relative = ratios(results)
+    figure, axes = plt.subplots(
+        1, 2, sharey=True, figsize=(12, 1 + 0.5 * len(relative)), layout="constrained"
+    )
+    for column, (axis, title) in enumerate(zip(axes, ("time", "extra memory"), strict=True)):
+        for offset, layout in enumerate(LAYOUTS):
+            values = [by_layout[layout][column] for by_layout in relative.values()]
+            places = [row + 0.35 * offset for row in range(len(values))]
+            bars = axis.barh(places, values, 0.33, label=f"ours, {layout}")
+            axis.bar_label(bars, fmt="%.2f", padding=2)
+        axis.axvline(1, color="black", lw=1)
+        axis.set(title=f"{title} over stock (faster layout)", xlim=(0, None))
+    axes[0].set_yticks([row + 0.17 for row in range(len(relative))], list(relative))
+    axes[0].invert_yaxis()
+    axes[1].legend()
+    figure.savefig(folder / f"{name}.png", dpi=100)
+    plt.close(figure)
+    print(f"wrote {folder / name}.json and .png")
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns (default: 5)")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"), metavar="DIR")
+    commands = parser.add_subparsers(dest="command", required=True)
+    of_ops = commands.add_parser("ops", help="operations against stock PyTorch")
+    of_ops.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(OPS)}")
+    of_model = commands.add_parser("model", help="a config against mmseg's own components")
+    of_model.add_argument("config")
+    of_model.add_argument("--size", type=int, nargs=2, default=(512, 1024), metavar=("H", "W"))
+    of_model.add_argument("--batch", type=int, default=2, help="of the training step (default: 2)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.command == "ops":
+        unknown = set(args.names) - set(OPS)
+        if unknown:
+            parser.error(f"no operation {', '.join(unknown)}; there are {', '.join(OPS)}")
+        tasks, name = op_tasks(args.names or list(OPS)), "ops"
+    else:
+        tasks = model_tasks(args.config, tuple(args.size), args.batch)
+        name = Path(args.config).stem
+    results = []
+    for task in tasks:
+        results += measure(task, args.repeats, args.threads)
+    show(results)
+    write(results, args.out, name, args.threads)
+
+
+if __name__ == "__main__":
+    main()
