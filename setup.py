@@ -40,7 +40,15 @@ setup(
     install_requires=["torch>=2.1"],
     extras_require={
         "onedl": ONEDL,
-        "dev": ["build", "pytest>=8", "pytest-xdist>=3", "ruff>=0.15", "setuptools>=77", "wheel"],
+        "dev": [
+            "build",
+            "pytest>=8",
+            "pytest-xdist>=3",
+            "ruff>=0.15",
+            "setuptools>=77",
+            "triton>=2.2; platform_system == 'Linux'",  # its interpreter runs the kernels in tests
+            "wheel",
+        ],
         "docs": ["sphinx>=7", "myst-parser>=3"],
     },
 )

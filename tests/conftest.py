@@ -1,5 +1,6 @@
 """What every test runs under: one seed, one thread a worker, and no test left out unseen."""
 
+import importlib
 import os
 import random
 
@@ -10,10 +11,14 @@ from mmengine.registry import init_default_scope
 
 import mmseg_papers  # noqa: F401  (registers the modules)
 
+# Triton reads it when it is first imported. Its kernels run in its interpreter without a GPU.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
-def _compiled_mmcv() -> bool:
+
+def _imports(name: str) -> bool:
     try:
-        import mmcv.ops  # noqa: F401
+        importlib.import_module(name)
     except ImportError:
         return False
     return True
@@ -27,7 +32,15 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     """Deselect what this machine cannot run, so that a skip always means a mistake."""
-    available = {"cuda": torch.cuda.is_available(), "compiled_mmcv": _compiled_mmcv()}
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "compiled_mmcv": _imports("mmcv.ops"),
+        "triton_interpreter": not torch.cuda.is_available()
+        and _imports("triton.runtime.interpreter"),
+        "torch_2_4": hasattr(torch.library, "custom_op"),
+        "torch_2_5": hasattr(torch.library, "opcheck"),
+        "torch_2_7": hasattr(torch.compiler, "is_exporting"),
+    }
     lacking = [
         item
         for item in items

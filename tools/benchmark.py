@@ -10,8 +10,10 @@ checked against the baseline's in the same run. Writes a JSON file and a plot to
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
+import os
 import platform
 import statistics
 import time
@@ -325,6 +327,9 @@ def measure_memory(task: Task, variant: str, layout: str, threads: int) -> float
         torch.cuda.reset_peak_memory_stats()
         run()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    run()  # loads what stays loaded
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
     before = status_kib("VmRSS")
     run()
@@ -346,6 +351,8 @@ def measure(task: Task, repeats: int, threads: int) -> list[Result]:
     seconds = measure_time(runs, repeats)
     del runs, expected
     results = []
+    # Freed memory goes back to the system at once, so that the peak above it is the run's own.
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for key in keys:
             extra = pool.apply(measure_memory, (task, *key, threads))

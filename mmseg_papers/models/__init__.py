@@ -1,5 +1,5 @@
-"""Backbones, decode heads, losses and layers, laid out as in ``mmseg.models``."""
+"""Backbones, decode heads, losses, segmentors and layers, laid out as in ``mmseg.models``."""
 
-from . import backbones, decode_heads, layers, losses
+from . import backbones, decode_heads, layers, losses, segmentors
 
-__all__ = ["backbones", "decode_heads", "layers", "losses"]
+__all__ = ["backbones", "decode_heads", "layers", "losses", "segmentors"]

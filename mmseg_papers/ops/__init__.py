@@ -1,5 +1,32 @@
-"""Operations that compute the papers' formulas exactly and cheaper, one file each."""
+"""Operations that compute the papers' formulas exactly and cheaper, one file each.
 
-from .upsampled_concat import conv1x1_of_upsampled_concat, conv1x1_of_upsampled_concat_reference
+Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
+"""
 
-__all__ = ["conv1x1_of_upsampled_concat", "conv1x1_of_upsampled_concat_reference"]
+from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
+from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
+from .upsample_cross_entropy import (
+    UpsampleCrossEntropy,
+    upsample_cross_entropy,
+    upsample_cross_entropy_reference,
+)
+from .upsampled_concat import (
+    Conv1x1OfUpsampledConcat,
+    conv1x1_of_upsampled_concat,
+    conv1x1_of_upsampled_concat_reference,
+)
+
+__all__ = [
+    "Conv1x1OfUpsampledConcat",
+    "UpsampleAdd",
+    "UpsampleArgmax",
+    "UpsampleCrossEntropy",
+    "conv1x1_of_upsampled_concat",
+    "conv1x1_of_upsampled_concat_reference",
+    "upsample_add",
+    "upsample_add_reference",
+    "upsample_argmax",
+    "upsample_argmax_reference",
+    "upsample_cross_entropy",
+    "upsample_cross_entropy_reference",
+]

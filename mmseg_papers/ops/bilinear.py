@@ -33,7 +33,10 @@ def bilinear_taps(
     if align_corners:
         source = positions * ((in_size - 1) / (out_size - 1) if out_size > 1 else 0.0)
     else:
-        source = ((positions + 0.5) * (in_size / out_size) - 0.5).clamp(min=0)
+        # One fused multiply-add, as in PyTorch's CPU kernel: the last bits of a position are
+        # those of its weight times the position, which is enough to change a label.
+        half, scale = torch.tensor([-0.5, in_size / out_size], device=device, dtype=dtype)
+        source = torch.addcmul(half, positions + 0.5, scale).clamp(min=0)
     lower = source.long().clamp(max=in_size - 1)
     upper = (lower + 1).clamp(max=in_size - 1)
     return lower, upper, (source - lower).clamp(0, 1)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from mmengine.registry import MODELS
+from torch import Tensor, nn
 
 from .bilinear import bilinear_taps
+from .export import is_exporting
+from .precision import accumulation_dtype
 
-#: Bytes of resized logits that are reduced to labels at a time: they stay in the second-level cache.
+#: Bytes of resized logits that are reduced to labels at a time, to stay in the cache.
 CHUNK_BYTES = 1 << 20
 #: Bytes of logits that are resized along the columns at a time.
-STRIP_BYTES = 8 << 20
+STRIP_BYTES = 4 << 20
 
 
 def upsample_argmax_reference(
@@ -54,9 +59,10 @@ def upsample_argmax(
     The steps are those of ``mmseg``'s evaluation: resize to the padded input's size, remove the
     padding, undo the flip, resize to the original image's size, arg max over the classes. Float32
     values are computed with PyTorch's own order of operations, so on the CPU the labels are those
-    of the plain form in NCHW layout; stock interpolation rounds differently in channels_last,
-    where labels can differ at pixels whose two best logits agree to a few units in the last place.
-    Half-precision logits are resized in float32. Not differentiable.
+    of the plain form in NCHW layout. For channels_last, and for results of H + W <= 128, stock
+    interpolation rounds differently, and labels can differ at pixels whose two best logits agree
+    to a few units in the last place. Half-precision logits are resized in float32. Not
+    differentiable.
 
     Time and extra memory against the plain form are listed in docs/benchmarks.md.
 
@@ -80,7 +86,7 @@ def upsample_argmax(
         ValueError: If a shape, size, crop or flip is not as described.
     """
     _check(logits, size, crop, out_size, flip)
-    if _is_exporting():
+    if is_exporting():
         return upsample_argmax_reference(
             logits,
             size,
@@ -97,6 +103,32 @@ def upsample_argmax(
         logits.detach(), size, align_corners, crop, out_size or cropped, flip, with_confidence
     )
     return (labels, confidence) if with_confidence else labels
+
+
+@MODELS.register_module()
+class UpsampleArgmax(nn.Module):
+    """Module form of :func:`upsample_argmax`: the last layer of a deployed network.
+
+    Args:
+        size (tuple[int, int]): Height and width of the label map.
+        align_corners (bool): As for ``torch.nn.functional.interpolate``. Default: False.
+    """
+
+    def __init__(self, size: tuple[int, int], align_corners: bool = False) -> None:
+        super().__init__()
+        self.size = tuple(size)
+        self.align_corners = align_corners
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Label map.
+
+        Args:
+            logits (Tensor): (N, K, h, w).
+
+        Returns:
+            Tensor: (N, H, W), as :func:`upsample_argmax`.
+        """
+        return upsample_argmax(logits, self.size, align_corners=self.align_corners)
 
 
 def _check(logits, size, crop, out_size, flip) -> None:
@@ -119,20 +151,11 @@ def _check(logits, size, crop, out_size, flip) -> None:
         raise ValueError(f"flip must be None, 'horizontal' or 'vertical', got {flip!r}")
 
 
-def _is_exporting() -> bool:
-    compiler_says = getattr(torch.compiler, "is_exporting", None)
-    return torch.onnx.is_in_onnx_export() or (compiler_says is not None and compiler_says())
-
-
 def _label_dtype(logits: Tensor) -> torch.dtype:
     return torch.uint8 if logits.shape[1] <= 255 else torch.int64
 
 
-def _value_dtype(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
-
-
-def _upsample_argmax(
+def _compute(
     logits: Tensor,
     size: Sequence[int],
     align_corners: bool,
@@ -142,13 +165,14 @@ def _upsample_argmax(
     with_confidence: bool,
 ) -> tuple[Tensor, Tensor]:
     """Labels and confidence (empty if not asked for) of checked arguments."""
+    labels, confidence = _empty_results(logits, out_size, with_confidence)
     if logits.is_cuda:
         from .upsample_argmax_triton import upsample_argmax_triton
 
-        return upsample_argmax_triton(
-            logits, size, align_corners, crop, out_size, flip, with_confidence
+        upsample_argmax_triton(
+            logits, size, align_corners, crop, out_size, flip, labels, confidence
         )
-    labels, confidence = _empty_results(logits, out_size, with_confidence)
+        return labels, confidence
     left, right, top, bottom = crop
     cropped = (size[0] - top - bottom, size[1] - left - right)
     resizes_twice = tuple(out_size) != cropped
@@ -157,26 +181,20 @@ def _upsample_argmax(
         first = _Resize(logits.shape[2:], size, align_corners, logits)
     else:
         last = _Resize(logits.shape[2:], size, align_corners, logits)
-    countdown = torch.arange(
-        logits.shape[1], 0, -1, dtype=_value_dtype(logits), device=logits.device
-    )
-    for n in range(logits.shape[0]):
+    classes = logits.shape[1]
+    countdown = torch.arange(classes, 0, -1, dtype=accumulation_dtype(logits), device=logits.device)
+    for n, image in enumerate(logits):
         if resizes_twice:
-
-            def source(start: int, stop: int, n: int = n) -> Tensor:
-                if flip == "vertical":
-                    start, stop = cropped[0] - stop, cropped[0] - start
-                rows = first.rows(logits[n], top + start, top + stop)
-                rows = rows[:, :, left : left + cropped[1]]
-                return rows if flip is None else rows.flip(2 if flip == "horizontal" else 1)
-
-            chunks = last.chunks(source, 0, out_size[0], slice(None))
+            source = partial(_cropped_band, image, first, crop, cropped, flip)
+            chunks = last.chunks(source, classes, 0, out_size[0], slice(out_size[1]))
         else:
-
-            def source(start: int, stop: int, n: int = n) -> Tensor:
-                return logits[n, :, start:stop]
-
-            chunks = last.chunks(source, top, top + cropped[0], slice(left, left + cropped[1]))
+            chunks = last.chunks(
+                partial(_band, image),
+                classes,
+                top,
+                top + cropped[0],
+                slice(left, left + cropped[1]),
+            )
         row = 0
         for values in chunks:
             rows = slice(row, row + values.shape[1])
@@ -186,7 +204,7 @@ def _upsample_argmax(
             # The winners score by the classes left from them on, so the first of them scores most.
             # Every step is vectorised, which PyTorch's arg max is not.
             score = values.eq_(best).mul_(countdown[:, None, None]).amax(0)
-            labels[n, rows] = countdown[0] - score.clamp_(min=1)
+            labels[n, rows] = classes - score.clamp_(min=1)  # 0: NaN, equal to nothing
             row = rows.stop
     if flip is not None and not resizes_twice:  # the resized map is only read, so flip what is made
         dim = 2 if flip == "horizontal" else 1
@@ -195,13 +213,34 @@ def _upsample_argmax(
     return labels, confidence
 
 
+def _band(image: Tensor, start: int, stop: int) -> Tensor:
+    return image[:, start:stop]
+
+
+def _cropped_band(
+    image: Tensor,
+    resize: _Resize,
+    crop: Sequence[int],
+    cropped: Sequence[int],
+    flip: str | None,
+    start: int,
+    stop: int,
+) -> Tensor:
+    """Rows [start, stop) of the map after the first resize, the crop and the un-flip."""
+    if flip == "vertical":
+        start, stop = cropped[0] - stop, cropped[0] - start
+    left, _, top, _ = crop
+    band = resize.rows(image, top + start, top + stop)[:, :, left : left + cropped[1]]
+    return band if flip is None else band.flip(2 if flip == "horizontal" else 1)
+
+
 def _empty_results(
     logits: Tensor, out_size: Sequence[int], with_confidence: bool
 ) -> tuple[Tensor, Tensor]:
     shape = (logits.shape[0], *out_size)
     return (
         logits.new_empty(shape, dtype=_label_dtype(logits)),
-        logits.new_empty(shape if with_confidence else 0, dtype=_value_dtype(logits)),
+        logits.new_empty(shape if with_confidence else 0, dtype=accumulation_dtype(logits)),
     )
 
 
@@ -215,59 +254,81 @@ class _Resize:
     def __init__(
         self, in_size: Sequence[int], out_size: Sequence[int], align_corners: bool, like: Tensor
     ) -> None:
+        self.dtype = accumulation_dtype(like)
         lower, upper, weight = bilinear_taps(
-            in_size[0], out_size[0], align_corners, dtype=_value_dtype(like)
+            in_size[0], out_size[0], align_corners, dtype=self.dtype
         )
         self.lower, self.upper = lower.tolist(), upper.tolist()
         self.weight = weight[:, None].to(like.device)
-        self.width = out_size[1]
+        self.in_width, self.width = in_size[1], out_size[1]
         self.align_corners = align_corners
-        self.dtype = _value_dtype(like)
-
-    def _columns(self, x: Tensor) -> Tensor:
-        x = x.to(self.dtype)
-        if x.shape[2] == self.width:
-            return x
-        return F.interpolate(
-            x.reshape(1, -1, x.shape[2]), self.width, mode="linear", align_corners=self.align_corners
-        ).reshape(*x.shape[:2], self.width)
-
-    def _mix_rows(self, x: Tensor, first: int, start: int, stop: int, out: Tensor) -> Tensor:
-        """Write result rows [start, stop) of ``x``, which holds the source rows from ``first``."""
-        row = start
-        while row < stop:
-            lower, upper = self.lower[row], self.upper[row]
-            end = row + 1
-            while end < stop and self.lower[end] == lower:
-                end += 1
-            weight = self.weight[row:end]
-            band = out[:, row - start : end - start]
-            torch.mul(x[:, upper - first, None], weight, out=band)
-            band.addcmul_(x[:, lower - first, None], 1 - weight)
-            row = end
-        return out
 
     def rows(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Result rows [start, stop) of the whole map ``x``."""
         first = self.lower[start]
-        columns = self._columns(x[:, first : self.upper[stop - 1] + 1])
-        out = columns.new_empty(x.shape[0], stop - start, self.width)
-        return self._mix_rows(columns, first, start, stop, out)
+        x = self._resize_columns(x[:, first : self.upper[stop - 1] + 1])
+        return self._mix_rows(x, first, start, stop, x.new_empty(len(x), stop - start, self.width))
 
-    def chunks(self, source, start: int, stop: int, columns: slice) -> Iterator[Tensor]:
-        """Result rows [start, stop), some at a time; a chunk may be overwritten by the caller.
+    def chunks(
+        self, source: Callable[[int, int], Tensor], classes: int, start: int, stop: int, crop: slice
+    ) -> Iterator[Tensor]:
+        """Columns ``crop`` of result rows [start, stop), some at a time, in one reused buffer.
 
-        Args:
-            source (Callable[[int, int], Tensor]): Gives a band of source rows.
-            start (int): First row.
-            stop (int): End of the rows.
-            columns (slice): Which columns of the result.
-
-        Yields:
-            Tensor: (K, rows, columns).
+        ``source(a, b)`` gives rows [a, b) of the map to resize.
         """
+        bytes_per_row = classes * max(self.in_width, self.width) * self.weight.element_size()
+        source_rows = max(STRIP_BYTES // bytes_per_row, 2)
+        columns = len(range(*crop.indices(self.width)))
+        chunk_rows = max(CHUNK_BYTES // (classes * columns * self.weight.element_size()), 1)
+        buffer = self.weight.new_empty(classes * min(chunk_rows, stop - start) * columns)
         while start < stop:
-            # As many source rows as the budget holds; two at least.
-            classes = source(0, 1).shape[0] if start == 0 else classes  # noqa: F821
-            start = stop
-        yield source(0, 1)[..., columns]
+            first = self.lower[start]
+            end = max(bisect_left(self.upper, first + source_rows, start, stop), start + 1)
+            x = self._resize_columns(source(first, self.upper[end - 1] + 1))[:, :, crop]
+            for row in range(start, end, chunk_rows):
+                rows = min(chunk_rows, end - row)
+                out = buffer[: classes * rows * columns].view(classes, rows, columns)
+                yield self._mix_rows(x, first, row, row + rows, out)
+            start = end
+
+    def _resize_columns(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype)
+        if self.in_width == self.width:
+            return x
+        return F.interpolate(
+            x.reshape(1, -1, self.in_width),
+            self.width,
+            mode="linear",
+            align_corners=self.align_corners,
+        ).view(*x.shape[:2], self.width)
+
+    def _mix_rows(self, x: Tensor, first: int, start: int, stop: int, out: Tensor) -> Tensor:
+        """Write result rows [start, stop); ``x`` holds the source rows from ``first``."""
+        row = start
+        while row < stop:
+            lower, upper = self.lower[row] - first, self.upper[row] - first
+            end = row + 1
+            while end < stop and self.lower[end] == self.lower[row]:
+                end += 1
+            band, weight = out[:, row - start : end - start], self.weight[row:end]
+            torch.mul(x[:, upper, None], weight, out=band)
+            band.addcmul_(x[:, lower, None], 1 - weight)
+            row = end
+        return out
+
+
+if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
+    _upsample_argmax = torch.library.custom_op(
+        "mmseg_papers::upsample_argmax",
+        _compute,
+        mutates_args=(),
+        schema="(Tensor logits, SymInt[2] size, bool align_corners, SymInt[4] crop, "
+        "SymInt[2] out_size, str? flip, bool with_confidence) -> (Tensor, Tensor)",
+    )
+
+    @_upsample_argmax.register_fake
+    def _(logits, size, align_corners, crop, out_size, flip, with_confidence):
+        return _empty_results(logits, out_size, with_confidence)
+
+else:
+    _upsample_argmax = _compute

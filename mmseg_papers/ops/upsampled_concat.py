@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .upsample_add import upsample_add
 
 #: A map with at least this many channels is convolved at its own resolution. Convolving low saves
-#: C_r * (1 - 1/s^2) multiply-adds per output value and costs one more interpolation of it.
-MIN_CHANNELS_LOW = 140
+#: C_r * (1 - 1/s^2) multiply-adds per output value and costs one more interpolation of it. Measured
+#: on HRNet's heads of widths 12 to 48: within a few percent of the best choice in both layouts.
+MIN_CHANNELS_LOW = 48
 
 
 def conv1x1_of_upsampled_concat_reference(
@@ -33,8 +37,9 @@ def conv1x1_of_upsampled_concat(
 
     Interpolation acts on each channel alone and a 1x1 convolution on each pixel alone, so they
     commute: W concat(x_0, up(x_1), ..) = W_0 x_0 + sum_r up(W_r x_r). Wide maps are convolved at
-    their own resolution; narrow ones, where that does not pay, are concatenated as usual. HRNetV2's
-    15C -> 15C head at low resolution costs an eighth of the multiply-adds.
+    their own resolution and summed by :func:`mmseg_papers.ops.upsample_add`; narrow ones, where
+    that does not pay, are concatenated as usual. HRNetV2's 15C -> 15C head at low resolution costs
+    an eighth of the multiply-adds. Times are listed in docs/benchmarks.md.
 
     Args:
         xs (Sequence[Tensor]): Maps of shapes (N, C_r, H_r, W_r); the first gives the output's size.
@@ -61,9 +66,44 @@ def conv1x1_of_upsampled_concat(
     full = [(x, w) for x, w, low in zip(xs, weights, is_low, strict=True) if not low]
     maps, kernels = zip(*full, strict=True)
     y = conv1x1_of_upsampled_concat_reference(maps, torch.cat(kernels, 1), bias, align_corners)
-    for x, w, low in zip(xs, weights, is_low, strict=True):
-        if low:
-            y = y + F.interpolate(
-                F.conv2d(x, w), y.shape[2:], mode="bilinear", align_corners=align_corners
-            )
-    return y
+    low = [F.conv2d(x, w) for x, w, low in zip(xs, weights, is_low, strict=True) if low]
+    return upsample_add([y, *low], align_corners=align_corners) if low else y
+
+
+@MODELS.register_module()
+class Conv1x1OfUpsampledConcat(nn.Conv2d):
+    """Module form of :func:`conv1x1_of_upsampled_concat`.
+
+    Parameters, their names and initialisation are those of the ``nn.Conv2d`` that it replaces.
+
+    Args:
+        in_channels (Sequence[int]): Channels of the maps.
+        out_channels (int): Channels of the result.
+        bias (bool): Whether to add a bias. Default: True.
+        align_corners (bool): As for ``torch.nn.functional.interpolate``. Default: False.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int,
+        bias: bool = True,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__(sum(in_channels), out_channels, kernel_size=1, bias=bias)
+        self.map_channels = tuple(in_channels)
+        self.align_corners = align_corners
+
+    def forward(self, xs: Sequence[Tensor]) -> Tensor:
+        """Mix the maps at the first one's size.
+
+        Args:
+            xs (Sequence[Tensor]): Maps (N, C_r, H_r, W_r).
+
+        Returns:
+            Tensor: (N, out_channels, H_0, W_0).
+        """
+        got = tuple(x.shape[1] for x in xs)
+        if got != self.map_channels:
+            raise ValueError(f"maps of {self.map_channels} channels are expected, got {got}")
+        return conv1x1_of_upsampled_concat(xs, self.weight, self.bias, self.align_corners)

@@ -1,9 +1,15 @@
-"""conv1x1_of_upsampled_concat against its plain form: value and gradient."""
+"""conv1x1_of_upsampled_concat against its plain form: value, gradient, compilation, module."""
 
 import pytest
 import torch
+from mmengine.registry import MODELS
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmseg_papers.ops import conv1x1_of_upsampled_concat, conv1x1_of_upsampled_concat_reference
+from mmseg_papers.ops.upsampled_concat import (
+    conv1x1_of_upsampled_concat,
+    conv1x1_of_upsampled_concat_reference,
+)
 
 SIZES = [[(12, 16), (6, 8), (3, 4)], [(13, 7), (7, 4), (1, 1)], [(1, 1), (1, 1), (1, 1)]]
 
@@ -35,3 +41,84 @@ def test_refuses_a_weight_of_other_channels():
     xs = [torch.rand(1, 2, 4, 4), torch.rand(1, 3, 2, 2)]
     with pytest.raises(ValueError, match=r"\[2, 3\] channels need a weight of \(O, 5, 1, 1\)"):
         conv1x1_of_upsampled_concat(xs, torch.rand(4, 6, 1, 1))
+
+
+class ConvolvedSizes(TorchDispatchMode):
+    """Remembers the shape of every convolution's input."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default:
+            self.shapes.append(tuple(args[0].shape[1:]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("min_channels_low", "shapes"),
+    [
+        (4, [(5, 8, 8), (4, 2, 2)]),
+        (3, [(2, 8, 8), (3, 4, 4), (4, 2, 2)]),
+        (5, [(9, 8, 8)]),
+    ],
+)
+def test_wide_maps_are_convolved_at_their_own_resolution(min_channels_low, shapes):
+    xs = [torch.rand(1, 2, 8, 8), torch.rand(1, 3, 4, 4), torch.rand(1, 4, 2, 2)]
+    with ConvolvedSizes() as seen:
+        conv1x1_of_upsampled_concat(xs, torch.rand(6, 9, 1, 1), min_channels_low=min_channels_low)
+    assert seen.shapes == shapes
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_module_has_the_parameters_of_a_convolution(bias):
+    torch.manual_seed(0)
+    layer = MODELS.build(
+        dict(
+            type="Conv1x1OfUpsampledConcat",
+            in_channels=(2, 60),
+            out_channels=4,
+            bias=bias,
+            align_corners=True,
+        )
+    )
+    torch.manual_seed(0)
+    conv = nn.Conv2d(62, 4, 1, bias=bias)
+    for (name, ours), (expected_name, expected) in zip(
+        layer.named_parameters(), conv.named_parameters(), strict=True
+    ):
+        assert name == expected_name
+        assert torch.equal(ours, expected)
+    xs = [torch.rand(1, 2, 5, 6), torch.rand(1, 60, 3, 2)]
+    plain = conv1x1_of_upsampled_concat_reference(xs, conv.weight, conv.bias, align_corners=True)
+    torch.testing.assert_close(layer(xs), plain)
+    with pytest.raises(ValueError, match=r"\(2, 60\) channels are expected, got \(60, 2\)"):
+        layer(xs[::-1])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    torch.manual_seed(0)
+    xs = [torch.rand(2, 8, 6, 8), torch.rand(2, 64, 3, 4)]
+    weight = torch.randn(5, 72, 1, 1) / 8
+    exact = conv1x1_of_upsampled_concat_reference(xs, weight)
+    ours = conv1x1_of_upsampled_concat([x.to(dtype) for x in xs], weight.to(dtype))
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours.float(), exact, rtol=0.05, atol=0.05)
+
+
+def test_empty_batch():
+    xs = [torch.rand(0, 2, 4, 4), torch.rand(0, 60, 2, 2)]
+    assert conv1x1_of_upsampled_concat(xs, torch.rand(3, 62, 1, 1)).shape == (0, 3, 4, 4)
+
+
+@pytest.mark.torch_2_4
+def test_compiles_without_a_graph_break():
+    torch._dynamo.reset()
+    xs = [torch.rand(1, 2, 6, 8), torch.rand(1, 60, 3, 4)]
+    weight = torch.rand(3, 62, 1, 1, requires_grad=True)
+    compiled = torch.compile(conv1x1_of_upsampled_concat, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(xs, weight), conv1x1_of_upsampled_concat(xs, weight))
+    compiled(xs, weight).sum().backward()
+    assert weight.grad is not None

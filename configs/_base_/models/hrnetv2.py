@@ -1,7 +1,7 @@
 # BN momentum 0.01 as in the authors' segmentation code (PyTorch's default is 0.1).
 norm_cfg = dict(type="SyncBN", requires_grad=True, momentum=0.01)
 model = dict(
-    type="EncoderDecoder",
+    type="FusedEncoderDecoder",
     data_preprocessor=dict(
         type="SegDataPreProcessor",
         mean=[123.675, 116.28, 103.53],

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmengine.model import Sequential
 from mmseg.models.backbones.hrnet import HRModule, HRNet
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...ops import upsample_add
 from ..layers import CompleteLoading, build_upsample, require_layer
 
 #: arch -> (width, bottlenecks and planes of stage 1, modules of stages 2-4, basic blocks a branch)
@@ -94,8 +93,7 @@ class MultiResolutionModule(HRModule):
         self.upsample_cfg = upsample_cfg
         super().__init__(*args, **kwargs)
         self.upsample_mode = upsample_mode
-        # F.interpolate takes align_corners for bilinear only.
-        self.align_corners = align_corners if upsample_mode == "bilinear" else None
+        self.align_corners = align_corners and upsample_mode == "bilinear"
 
     def _make_fuse_layers(self) -> nn.ModuleList | None:
         if self.num_branches == 1 or not self.fuse:
@@ -145,21 +143,16 @@ class MultiResolutionModule(HRModule):
         x = [branch(stream) for branch, stream in zip(self.branches, x, strict=True)]
         if self.fuse_layers is None:
             return x
-        fused = []
-        for i, exchanges in enumerate(self.fuse_layers):
-            y = x[i]
-            for j, exchange in enumerate(exchanges):
-                if j < i:
-                    y = y + exchange(x[j])
-                elif j > i:
-                    y = y + self._resize(exchange(x[j]), x[i].shape[2:])
-            fused.append(self.relu(y))
-        return fused
-
-    def _resize(self, x: Tensor, size: torch.Size) -> Tensor:
-        if x.shape[2:] == size:  # a layer of upsample_cfg has done it
-            return x
-        return F.interpolate(x, size, mode=self.upsample_mode, align_corners=self.align_corners)
+        return [
+            upsample_add(
+                [x_j if f is None else f(x_j) for f, x_j in zip(exchanges, x, strict=True)],
+                x[i].shape[2:],
+                mode=self.upsample_mode,
+                align_corners=self.align_corners,
+                relu=True,
+            )
+            for i, exchanges in enumerate(self.fuse_layers)
+        ]
 
 
 @MODELS.register_module()

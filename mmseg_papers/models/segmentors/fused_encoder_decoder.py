@@ -1,0 +1,296 @@
+"""mmseg's segmentors without full-resolution logits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from mmengine.logging import print_log
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import add_prefix
+from torch import Tensor, nn
+
+from .fused_loss import fused_losses, overrides, why_loss_is_not_fused
+from .lazy_pixel_data import LazyPixelData
+from .postprocessing import Postprocessing, winner_probability
+from .sliding_window import SlidingWindow
+
+
+class FusedSegmentorMixin:
+    """Losses and label maps from a segmentor's low-resolution logits, with ``mmseg``'s results.
+
+    *Training.* A decode head, auxiliary head or stage of a cascade whose losses are soft-max cross
+    entropy as :class:`mmseg.models.decode_heads.BaseDecodeHead` computes them (with or without
+    ``OHEMPixelSampler``) gets them, and the accuracy, from one fused operation. Log keys, losses
+    and gradients are ``mmseg``'s to rounding.
+
+    *Evaluation.* ``pred_sem_seg`` comes from a fused operation, too, if the last head has the base
+    class's ``predict`` and more than one output channel. ``seg_logits`` are there as always, but
+    :class:`LazyPixelData`: resized when they are read, which the runner's loops never do.
+    Batches may hold images of different sizes: each size is run by itself, as if alone.
+
+    *Sliding window.* The same windows as ``mmseg``'s, added into a buffer of one window's height.
+    Where an image is not resized to another original size afterwards, finished rows become labels
+    at once and the full map of logits never exists.
+
+    Every other head takes ``mmseg``'s path by itself. The log says at level DEBUG, at the first
+    use, which path a head takes and why. ``mode='tensor'``, ``encode_decode`` and ``inference``
+    give what they give in ``mmseg``.
+
+    Two more keys of ``test_cfg``:
+
+    - ``keep='confidence'`` adds ``seg_confidence`` to the predictions: the soft-max probability of
+      the winner (of sigmoid with one output channel), (1, H, W).
+    - ``window_batch`` (int): Windows that run through the network together in ``mode='slide'``.
+      Default: 1.
+
+    Raises:
+        ValueError: If ``test_cfg.keep`` or ``test_cfg.window_batch`` is none of these.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        test_cfg = self.test_cfg or {}
+        if test_cfg.get("keep") not in (None, "confidence"):
+            raise ValueError(
+                f"test_cfg.keep must be 'confidence' or None, got {test_cfg['keep']!r}"
+            )
+        window_batch = test_cfg.get("window_batch", 1)
+        if not isinstance(window_batch, int) or window_batch < 1:
+            raise ValueError(f"test_cfg.window_batch must be an int >= 1, got {window_batch!r}")
+        self._logged_paths: set[str] = set()
+
+    # Training
+
+    def _head_losses(
+        self, head: nn.Module, features: tuple, data_samples: list, name: str
+    ) -> dict[str, Tensor]:
+        """Losses of one head for its input features, with ``name`` as prefix of their keys."""
+        reason = why_loss_is_not_fused(head)
+        self._log_path(f"loss of {name}", head, reason)
+        if reason is None:
+            losses = fused_losses(head, head.forward(*features), data_samples)
+        else:
+            losses = head.loss(*features, data_samples, self.train_cfg)
+        return add_prefix(losses, name)
+
+    def _auxiliary_head_forward_train(
+        self, inputs: list[Tensor], data_samples: list
+    ) -> dict[str, Tensor]:
+        if not isinstance(self.auxiliary_head, nn.ModuleList):
+            return self._head_losses(self.auxiliary_head, (inputs,), data_samples, "aux")
+        losses = {}
+        for i, head in enumerate(self.auxiliary_head):
+            losses.update(self._head_losses(head, (inputs,), data_samples, f"aux_{i}"))
+        return losses
+
+    # Evaluation
+
+    def val_step(self, data: dict | tuple | list) -> list[SegDataSample]:
+        """Predictions for a batch of the data loader, whose images may differ in size."""
+        return _run_by_size(super().val_step, data)
+
+    def test_step(self, data: dict | tuple | list) -> list[SegDataSample]:
+        """Predictions for a batch of the data loader, whose images may differ in size."""
+        return _run_by_size(super().test_step, data)
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
+        """Label maps of a batch of images.
+
+        Args:
+            inputs (Tensor): (N, 3, H, W).
+            data_samples (list[SegDataSample], optional): Their meta information: each image is
+                cropped, flipped back and resized to its own ``ori_shape``. Default: no such step.
+
+        Returns:
+            list[SegDataSample]: ``data_samples``, or new ones, with ``pred_sem_seg`` (int64,
+            (1, H, W)), lazy ``seg_logits`` and what ``test_cfg.keep`` asks for.
+        """
+        reason = self._why_prediction_is_not_fused()
+        self._log_path("prediction", self._last_head, reason)
+        with_confidence = self.test_cfg.get("keep") == "confidence"
+        if reason is not None:
+            samples = super().predict(inputs, data_samples)
+            for sample in samples if with_confidence else ():
+                # Of one channel, mmseg keeps the sigmoid as seg_logits.
+                values = sample.seg_logits.data
+                probability = values.softmax(dim=0) if len(values) > 1 else values
+                confidence = winner_probability(probability, sample.pred_sem_seg.data)
+                sample.set_data({"seg_confidence": PixelData(data=confidence)})
+            return samples
+        if data_samples is None:
+            data_samples = [SegDataSample() for _ in range(len(inputs))]
+            steps = [Postprocessing(inputs.shape[2:], self.align_corners)] * len(inputs)
+        else:
+            merged_size = inputs.shape[2:] if self._slides else None
+            steps = [
+                Postprocessing.of(sample.metainfo, merged_size, self.align_corners)
+                for sample in data_samples
+            ]
+        run = self._predict_slide if self._slides else self._predict_whole
+        results = run(inputs, steps, with_confidence)
+        for sample, step, (maps, full_logits) in zip(data_samples, steps, results, strict=True):
+            labels, *confidence = maps
+            fields = {
+                "seg_logits": LazyPixelData.of(full_logits, step.result_size),
+                # mmseg's type: what reads labels may look them up in tables or subtract from them.
+                "pred_sem_seg": PixelData(data=labels.long()),
+            }
+            if confidence:
+                fields["seg_confidence"] = PixelData(data=confidence[0])
+            sample.set_data(fields)
+        return data_samples
+
+    def _predict_whole(
+        self, inputs: Tensor, steps: list[Postprocessing], with_confidence: bool
+    ) -> list[tuple[tuple[Tensor, ...], Callable[[], Tensor]]]:
+        """For each image: label map, perhaps confidence; and what makes its full-size logits."""
+        images = self._forward(inputs).split(1)
+        return [
+            (step.label_maps(image, with_confidence), partial(step.logits, image))
+            for step, image in zip(steps, images, strict=True)
+        ]
+
+    def _predict_slide(
+        self, inputs: Tensor, steps: list[Postprocessing], with_confidence: bool
+    ) -> list[tuple[tuple[Tensor, ...], Callable[[], Tensor]]]:
+        """As :meth:`_predict_whole`. Of all windows only the low-resolution logits are kept."""
+        windows, dtype = self._windows(inputs), inputs.dtype
+        logits = [
+            window
+            for batch in windows.batches(inputs, self.test_cfg.get("window_batch", 1))
+            for window in self._forward(batch).split(len(inputs))
+        ]
+        if any(step.resizes_twice for step in steps):
+            images = windows.merge(logits, dtype).split(1)
+            maps = [
+                step.label_maps(image, with_confidence)
+                for step, image in zip(steps, images, strict=True)
+            ]
+        else:
+            bands = [
+                Postprocessing(band.shape[2:], self.align_corners).label_maps(band, with_confidence)
+                for _, band in windows.bands(logits, dtype)
+            ]
+            merged = [torch.cat(parts, dim=1) for parts in zip(*bands, strict=True)]
+            maps = [tuple(step.cut(x[i : i + 1]) for x in merged) for i, step in enumerate(steps)]
+        return [
+            (
+                maps[i],
+                partial(step.window_logits, windows, [x[i : i + 1] for x in logits], dtype),
+            )
+            for i, step in enumerate(steps)
+        ]
+
+    def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """``mmseg``'s, which adds every window padded to the images' size; ours adds in place."""
+        windows = self._windows(inputs)
+
+        def logits() -> Iterator[Tensor]:
+            for batch in windows.batches(inputs, self.test_cfg.get("window_batch", 1)):
+                # A head knows a window by the type of its img_shape.
+                metas = [dict(meta, img_shape=batch.shape[2:]) for meta in batch_img_metas]
+                outputs = self.encode_decode(batch, metas * (len(batch) // len(inputs)))
+                yield from outputs.split(len(inputs))
+
+        return windows.merge(logits(), inputs.dtype)
+
+    def _windows(self, inputs: Tensor) -> SlidingWindow:
+        return SlidingWindow(
+            inputs.shape[2:],
+            self.test_cfg["crop_size"],
+            self.test_cfg["stride"],
+            self.align_corners,
+        )
+
+    @property
+    def _slides(self) -> bool:
+        mode = self.test_cfg.get("mode", "whole")
+        if mode not in ("slide", "whole"):
+            raise ValueError(f"test_cfg.mode must be 'slide' or 'whole', got {mode!r}")
+        return mode == "slide"
+
+    @property
+    def _last_head(self) -> nn.Module:
+        cascades = isinstance(self.decode_head, nn.ModuleList)
+        return self.decode_head[-1] if cascades else self.decode_head
+
+    def _why_prediction_is_not_fused(self) -> str | None:
+        head = self._last_head
+        for method in ("predict", "predict_by_feat"):
+            if overrides(head, method):
+                return f"{type(head).__name__} has a {method} of its own"
+        if head.out_channels == 1:
+            return "out_channels is 1"
+        known = (EncoderDecoder, CascadeEncoderDecoder, FusedSegmentorMixin)
+        for method in (
+            *("encode_decode", "inference", "whole_inference", "slide_inference"),
+            "postprocess_result",
+        ):
+            if getattr(type(self), method) not in [getattr(cls, method, None) for cls in known]:
+                return f"{type(self).__name__} has a {method} of its own"
+        return None
+
+    def _log_path(self, what: str, head: nn.Module, reason: str | None) -> None:
+        if what in self._logged_paths:
+            return
+        self._logged_paths.add(what)
+        path = "fused operation" if reason is None else f"mmseg's own code, since {reason}"
+        print_log(f"{what} ({type(head).__name__}): {path}", "current", logging.DEBUG)
+
+
+@MODELS.register_module()
+class FusedEncoderDecoder(FusedSegmentorMixin, EncoderDecoder):
+    """``mmseg``'s ``EncoderDecoder`` in less memory and time, with its results.
+
+    ``type=`` is the only change to a config; arguments and checkpoint keys stay as they are.
+    See :class:`FusedSegmentorMixin`.
+    """
+
+    def _decode_head_forward_train(
+        self, inputs: list[Tensor], data_samples: list
+    ) -> dict[str, Tensor]:
+        return self._head_losses(self.decode_head, (inputs,), data_samples, "decode")
+
+
+@MODELS.register_module()
+class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
+    """``mmseg``'s ``CascadeEncoderDecoder`` in less memory and time, with its results.
+
+    ``type=`` is the only change to a config; arguments and checkpoint keys stay as they are.
+    See :class:`FusedSegmentorMixin`.
+    """
+
+    def _decode_head_forward_train(
+        self, inputs: list[Tensor], data_samples: list
+    ) -> dict[str, Tensor]:
+        losses = {}
+        features = (inputs,)
+        for i, head in enumerate(self.decode_head):
+            losses.update(self._head_losses(head, features, data_samples, f"decode_{i}"))
+            if i + 1 < self.num_stages:
+                # A second time, as in mmseg: batch norm counts it, and dropout draws anew.
+                features = (inputs, head.forward(*features))
+        return losses
+
+
+def _run_by_size(step: Callable, data: dict | tuple | list) -> list[SegDataSample]:
+    """Run ``step`` for the images of each size by themselves; results in the batch's order."""
+    inputs = data.get("inputs") if isinstance(data, dict) else None
+    shapes = [] if inputs is None else [tuple(image.shape) for image in inputs]
+    if len(set(shapes)) <= 1:
+        return step(data)
+    samples: list[SegDataSample] = [None] * len(shapes)
+    for shape in dict.fromkeys(shapes):
+        members = [i for i, other in enumerate(shapes) if other == shape]
+        part = {key: [values[i] for i in members] for key, values in data.items()}
+        for i, sample in zip(members, step(part), strict=True):
+            samples[i] = sample
+    return samples

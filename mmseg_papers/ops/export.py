@@ -1,0 +1,15 @@
+"""Whether a graph is being written to a file."""
+
+from __future__ import annotations
+
+import torch
+
+
+def is_exporting() -> bool:
+    """True inside ``torch.export`` and ONNX export, whose files must hold no operation of ours.
+
+    Returns:
+        bool: Always False for ``torch.export`` on a PyTorch that cannot tell (before 2.6).
+    """
+    says = getattr(torch.compiler, "is_exporting", None)
+    return torch.onnx.is_in_onnx_export() or (says is not None and says())

@@ -1,0 +1,18 @@
+"""In which precision the operations add up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def accumulation_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of sums over values of ``x``.
+
+    Args:
+        x (Tensor): Floating point.
+
+    Returns:
+        torch.dtype: float64 for float64, else float32.
+    """
+    return torch.float64 if x.dtype == torch.float64 else torch.float32

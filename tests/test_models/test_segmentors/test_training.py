@@ -1,0 +1,295 @@
+"""Losses, log keys and gradients of the fused segmentors against mmseg's."""
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+
+from mmseg_papers.models.segmentors import fused_encoder_decoder, fused_loss
+
+from .tiny_models import (
+    NUM_CLASSES,
+    OCR,
+    SEP_ASPP,
+    Largest,
+    auxiliary,
+    build_pair,
+    head,
+    images,
+    labelled,
+    model_config,
+)
+
+
+@pytest.fixture
+def paths(monkeypatch):
+    """What the debug log says."""
+    lines = []
+    monkeypatch.setattr(
+        fused_encoder_decoder, "print_log", lambda line, logger, level: lines.append(line)
+    )
+    return lines
+
+
+def step(model, inputs, samples):
+    torch.manual_seed(7)  # dropout
+    losses = model.train().loss(inputs, samples)
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    return losses, {name: p.grad for name, p in model.named_parameters()}
+
+
+def assert_same_step(config, samples=None, dtype=torch.float64, loss_tol=1e-10, grad_tol=1e-9):
+    theirs, ours = build_pair(config, dtype=dtype)
+    inputs = images(dtype=dtype)
+    samples = samples or labelled()
+    (expected, expected_grads), (got, grads) = (step(m, inputs, samples) for m in (theirs, ours))
+    assert list(got) == list(expected)
+    for name, value in expected.items():
+        assert got[name].shape == value.shape, name
+        tol = 1e-6 if "acc" in name else loss_tol
+        torch.testing.assert_close(got[name], value, rtol=tol, atol=1e-12, msg=name)
+    # Some gradients are zero but for rounding: those of a conv's bias before batch norm.
+    largest = max(grad.abs().max() for grad in expected_grads.values() if grad is not None)
+    for name, grad in expected_grads.items():
+        if grad is None:
+            assert grads[name] is None
+            continue
+        atol = grad_tol * (grad.abs().max() + 1e-2 * largest).item()
+        torch.testing.assert_close(grads[name], grad, rtol=0, atol=atol + 1e-14)
+    for name, buffer in theirs.named_buffers():
+        torch.testing.assert_close(ours.get_buffer(name), buffer)
+    return ours
+
+
+@pytest.mark.parametrize(
+    ("decode_head", "auxiliary_head"),
+    [
+        (head(), None),
+        (head(align_corners=True), auxiliary(align_corners=True)),
+        (head("PSPHead", pool_scales=(1, 2)), [auxiliary(), auxiliary(channels=4)]),
+        (head(**SEP_ASPP), auxiliary()),
+        (OCR, None),
+        ([*OCR, OCR[1]], auxiliary()),
+    ],
+    ids=["fcn", "align_corners", "psp_two_aux", "sep_aspp_aux", "ocr", "three_stages_aux"],
+)
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_heads(decode_head, auxiliary_head, precision, paths):
+    tolerances = dict(loss_tol=1e-6, grad_tol=1e-4) if precision == "float32" else {}
+    config = model_config(decode_head, auxiliary_head)
+    assert_same_step(config, dtype=getattr(torch, precision), **tolerances)
+    heads = sum(
+        len(h) if isinstance(h, list) else h is not None for h in (decode_head, auxiliary_head)
+    )
+    assert len(paths) == heads
+    assert all("fused operation" in path for path in paths)
+
+
+CE = dict(type="CrossEntropyLoss")
+WEIGHT = [0.5 + 0.1 * i for i in range(NUM_CLASSES)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(loss_decode=dict(CE, avg_non_ignore=True, loss_weight=0.3)),
+        dict(loss_decode=dict(CE, reduction="sum")),
+        dict(loss_decode=dict(CE, reduction="none")),
+        dict(loss_decode=dict(type="WeightedCrossEntropyLoss", class_weight=WEIGHT)),
+        dict(loss_decode=dict(type="WeightedCrossEntropyLoss", reduction="sum")),
+        dict(loss_decode=[CE, dict(CE, loss_weight=0.3), dict(CE, loss_name="loss_b")]),
+        dict(ignore_index=3),
+        dict(sampler=dict(type="OHEMPixelSampler", thresh=0.1, min_kept=100)),
+        dict(sampler=dict(type="OHEMPixelSampler", thresh=0.01, min_kept=500)),
+        dict(sampler=dict(type="OHEMPixelSampler", thresh=0.1, min_kept=10**6)),
+        dict(sampler=dict(type="OHEMPixelSampler", min_kept=100)),
+        dict(
+            sampler=dict(type="OHEMPixelSampler", min_kept=100),
+            loss_decode=[
+                dict(type="WeightedCrossEntropyLoss", class_weight=WEIGHT),
+                dict(CE, loss_weight=0.3, avg_non_ignore=True),
+            ],
+        ),
+    ],
+    ids=str,
+)
+def test_losses(options, paths):
+    samples = labelled()
+    if options.get("ignore_index") == 3:
+        for sample in samples:
+            sample.gt_sem_seg.data[sample.gt_sem_seg.data == 255] = 3
+    assert_same_step(model_config(head(**options)), samples)
+    assert "fused operation" in paths[0]
+
+
+def test_class_weight_of_mmsegs_loss():
+    config = model_config(head(loss_decode=dict(CE, class_weight=WEIGHT)))
+    assert_same_step(config, labelled(ignored=0))
+
+
+@pytest.mark.parametrize("avg_non_ignore", [False, True])
+def test_class_weight_with_ignored_pixels_works(avg_non_ignore):
+    """mmseg raises an IndexError here, depending on its version and avg_non_ignore."""
+    loss = dict(CE, class_weight=WEIGHT, avg_non_ignore=avg_non_ignore)
+    _, ours = build_pair(model_config(head(loss_decode=loss, dropout_ratio=0)), dtype=torch.float64)
+    inputs, samples = images(dtype=torch.float64), labelled()
+    got = ours.loss(inputs, samples)["decode.loss_ce"]
+    label = torch.cat([sample.gt_sem_seg.data for sample in samples])
+    logits = torch.nn.functional.interpolate(ours(inputs), label.shape[1:], mode="bilinear")
+    weight = torch.tensor(WEIGHT, dtype=torch.float64)
+    expected = torch.nn.functional.cross_entropy(logits, label, weight, ignore_index=255)
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("thresh", [None, 0.5])
+def test_every_pixel_ignored(thresh):
+    sampler = dict(type="OHEMPixelSampler", thresh=thresh, min_kept=100)
+    assert_same_step(model_config(head(sampler=sampler), auxiliary()), labelled(ignored=1.1))
+
+
+@pytest.mark.parametrize(
+    ("decode_head", "reason"),
+    [
+        (head(loss_decode=dict(type="DiceLoss")), "DiceLoss is not cross entropy"),
+        (head(loss_decode=[CE, dict(type="DiceLoss")]), "DiceLoss is not cross entropy"),
+        (head(loss_decode=dict(CE, use_sigmoid=True)), "computes binary_cross_entropy"),
+        (
+            head(
+                num_classes=2,
+                out_channels=1,
+                threshold=0.4,
+                loss_decode=dict(CE, use_sigmoid=True),
+            ),
+            "out_channels is 1",
+        ),
+        (
+            head("EncHead", num_codes=4, in_channels=[8, 12], in_index=[0, 1]),
+            "EncHead has a loss_by_feat of its own",
+        ),
+        pytest.param(
+            [
+                auxiliary(),
+                head(
+                    "PointHead",
+                    in_channels=[12],
+                    in_index=[1],
+                    channels=12,
+                    num_fcs=1,
+                    norm_cfg=None,
+                ),
+            ],
+            "PointHead has a loss of its own",
+            marks=pytest.mark.compiled_mmcv,
+        ),
+    ],
+    ids=["dice", "ce_and_dice", "sigmoid", "binary", "enc", "point"],
+)
+def test_falls_back(decode_head, reason, paths):
+    train_cfg = ConfigDict(num_points=16, oversample_ratio=3, importance_sample_ratio=0.75)
+    num_classes = 2 if reason.startswith("out_channels") else NUM_CLASSES
+    config = model_config(decode_head, auxiliary(), train_cfg=train_cfg)
+    samples = labelled(num_classes=num_classes)
+    # PointHead takes float32 only.
+    assert_same_step(config, samples, torch.float32, loss_tol=1e-6, grad_tol=1e-4)
+    assert any(reason in path for path in paths)
+    assert "loss of aux (FCNHead): fused operation" in paths
+
+
+def test_boundary_loss_of_stdc_falls_back(paths):
+    loss = dict(CE, use_sigmoid=True)
+    stdc = head("STDCHead", num_classes=2, out_channels=1, threshold=0.4, loss_decode=loss)
+    assert_same_step(model_config(head(), dict(stdc, boundary_threshold=0.1)))
+    assert "STDCHead has a loss_by_feat of its own" in paths[1]
+
+
+def test_loss_that_no_base_head_can_call_fails_as_in_mmseg():
+    config = model_config(head(loss_decode=dict(type="OhemCrossEntropy")))
+    for model in build_pair(config):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'weight'"):
+            model.loss(images(), labelled())
+
+
+@pytest.mark.parametrize("sampler", [None, dict(type="OHEMPixelSampler", thresh=0.3, min_kept=100)])
+def test_mixed_precision(sampler):
+    config = model_config(head(dropout_ratio=0, sampler=sampler), auxiliary(dropout_ratio=0))
+    inputs, samples = images(), labelled()
+    results = []
+    for model in build_pair(config):
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = model.train().loss(inputs, samples)
+        model.parse_losses(losses)[0].backward()
+        results.append((losses, model.backbone.stem[0].weight.grad))
+    (expected, expected_grad), (got, grad) = results
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name].float(), value.float(), rtol=0.03, atol=1)
+        if "loss" in name:
+            torch.testing.assert_close(got[name].float(), value.float(), rtol=0.01, atol=0)
+    similarity = torch.cosine_similarity(grad.flatten(), expected_grad.flatten(), dim=0)
+    assert similarity > 0.99
+
+
+def test_loss_set_on_a_head_is_used(paths):
+    _, ours = build_pair(model_config(head()))
+    ours.decode_head.loss_by_feat = lambda logits, samples: {"loss_x": logits.sum()}
+    assert list(ours.loss(images(), labelled())) == ["decode.loss_x"]
+
+
+def test_path_is_logged_once(paths):
+    _, ours = build_pair(model_config(head(), auxiliary()))
+    for _ in range(2):
+        ours.loss(images(), labelled())
+    assert paths == [
+        "loss of decode (FCNHead): fused operation",
+        "loss of aux (FCNHead): fused operation",
+    ]
+
+
+def test_compiled_model_takes_the_fused_path(paths):
+    _, ours = build_pair(model_config(head(dropout_ratio=0)))
+    inputs, samples = images(), labelled()
+    expected = ours.loss(inputs, samples)
+    ours._logged_paths.clear()
+    paths.clear()
+    got = torch.compile(ours.loss, backend="eager")(inputs, samples)
+    torch.testing.assert_close(got, expected)
+    with torch.no_grad():
+        expected = ours.eval()(inputs, None, mode="predict")
+        ours._logged_paths.clear()
+        got = torch.compile(ours.forward, backend="eager")(inputs, None, mode="predict")
+    for a, b in zip(got, expected, strict=True):
+        assert torch.equal(a.pred_sem_seg.data, b.pred_sem_seg.data)
+        torch.testing.assert_close(a.seg_logits.data, b.seg_logits.data)
+    assert {path.split(": ")[1] for path in paths} == {"fused operation"}
+
+
+@pytest.mark.parametrize("sampler", [None, dict(type="OHEMPixelSampler", min_kept=100)])
+def test_full_resolution_logits_never_exist(sampler):
+    size = (256, 320)
+    full_map = NUM_CLASSES * 2 * size[0] * size[1]
+    largest = []
+    for model in build_pair(model_config(head(sampler=sampler))):
+        with Largest() as mode:
+            step(model, images(size=size), labelled(size=size))
+        largest.append(mode.elements)
+    assert largest[0] >= full_map
+    assert largest[1] < 0.3 * full_map
+
+
+def test_loss_curves_agree():
+    inputs, samples = images(4), labelled(4)
+    pair = build_pair(model_config(head(), auxiliary()))
+    curves = []
+    for model in pair:
+        torch.manual_seed(3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        curve = []
+        for _ in range(40):
+            total, _ = model.parse_losses(model.train().loss(inputs, samples))
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+            curve.append(total.item())
+        curves.append(curve)
+    assert curves[0][-1] < 0.9 * curves[0][0]
+    torch.testing.assert_close(torch.tensor(curves[1]), torch.tensor(curves[0]), rtol=1e-4, atol=0)
+    assert fused_loss.why_loss_is_not_fused(pair[1].decode_head) is None
