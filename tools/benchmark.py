@@ -43,6 +43,7 @@ from torch import Tensor
 import mmseg_papers
 from mmseg_papers import ops
 from mmseg_papers.models.backbones.hrnet import arch_to_extra
+from mmseg_papers.models.segmentors.sliding_window import SlidingWindow
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 SEGMENTORS = {
@@ -105,6 +106,7 @@ def cross_entropy(
         loss = F.cross_entropy(full, label, ignore_index=255, reduction="none")
         value = loss.sum() / label.numel() if reduction == "mean" else loss
         score = accuracy(full, label, ignore_index=255)
+        del full  # as where mmseg's loss_by_feat returns
         (grad,) = torch.autograd.grad(value.sum(), logits)
         return [value.detach(), score, grad]
 
@@ -157,6 +159,32 @@ def representation(
     return lambda: [function(maps, weight)]
 
 
+def sliding_window(
+    variant: str, layout: torch.memory_format, labels: bool
+) -> Callable[[], list[Tensor]]:
+    """Averaging the full-size logits of 25 windows over 2048 x 2048 pixels, 19 classes."""
+    windows = SlidingWindow((2048, 2048), (512, 512), (384, 384), align_corners=False)
+    logits = [random_map((1, 19, 512, 512), layout) for _ in range(25)]
+
+    def stock() -> list[Tensor]:
+        total = logits[0].new_zeros(1, 19, *windows.size)
+        count = logits[0].new_zeros(1, 1, *windows.size)
+        places = [(y, x) for y in windows.rows for x in windows.columns]
+        for window, ((top, bottom), (left, right)) in zip(logits, places, strict=True):
+            total += F.pad(window, (left, 2048 - right, top, 2048 - bottom))
+            count[:, :, top:bottom, left:right] += 1
+        total = total / count
+        return [total.argmax(1)] if labels else [total.sum((2, 3))]
+
+    def ours() -> list[Tensor]:
+        bands = (band for _, band in windows.bands(logits, torch.float32))
+        if labels:
+            return [torch.cat([ops.upsample_argmax(b, b.shape[2:]).long() for b in bands], 1)]
+        return [sum(band.sum((2, 3)) for band in bands)]
+
+    return stock if variant == "stock" else ours
+
+
 ADE, CITYSCAPES = (150, (64, 64), (512, 512)), (19, (128, 256), (1024, 2048))
 OPS = {
     "upsample_cross_entropy": {
@@ -171,6 +199,10 @@ OPS = {
         for c, (h, w), (H, W) in (ADE, CITYSCAPES)
     },
     "upsample_add": {f"HRNet-W{w}, stride 4": partial(stream_sum, width=w) for w in (18, 48)},
+    "sliding_window": {
+        "25 windows": partial(sliding_window, labels=False),
+        "25 windows, labels": partial(sliding_window, labels=True),
+    },
     "conv1x1_of_upsampled_concat": {
         f"HRNetV2-W{w} head": partial(representation, width=w) for w in (18, 32, 48)
     },

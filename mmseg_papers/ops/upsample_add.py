@@ -173,6 +173,15 @@ def _forward(
     size = tuple(size)
     same = [x for x in xs if x.shape[2:] == size]
     others = [x for x in xs if x.shape[2:] != size]
+    if same and not _is_half(out) and out.numel() * out.element_size() <= BLOCK_BYTES:
+        # One block: PyTorch's resize of a whole map has less to set up.
+        corners = dict(align_corners=align_corners) if mode == "bilinear" else {}
+        out.copy_(same[0])
+        for x in same[1:]:
+            out.add_(x)
+        for x in others:
+            out.add_(F.interpolate(x, size, mode=mode, **corners))
+        return out.relu_() if relu else out
     runs = [list(_runs(x.shape[2], size[0], mode, align_corners, out)) for x in others]
     for n, channels, (start, stop) in _blocks(out):
         block = out[n : n + 1, channels, start:stop]
@@ -280,13 +289,21 @@ def _resize_backward(
         out = _empty_sum(grad, in_size)
         resize_backward_triton(grad, mode, align_corners, out)
         return out
-    in_shape, out_size = [*grad.shape[:2], *in_size], list(grad.shape[2:])
-    wide = grad.to(accumulation_dtype(grad))
-    if mode == "nearest":
-        out = torch.ops.aten.upsample_nearest2d_backward(wide, out_size, in_shape)
-    else:
-        out = torch.ops.aten.upsample_bilinear2d_backward(wide, out_size, in_shape, align_corners)
-    return out.to(grad.dtype)
+    channels, height, width = grad.shape[1:]
+    step = channels
+    if _layout(grad) != torch.channels_last:
+        item = torch.finfo(accumulation_dtype(grad)).bits // 8
+        step = max(BLOCK_BYTES // (height * width * item), 1)
+    out = _empty_sum(grad, in_size)
+    for part, result in zip(grad.split(step, 1), out.split(step, 1), strict=True):
+        # PyTorch's channels_last kernel is faster by more than what the copies cost.
+        wide = part.to(accumulation_dtype(grad)).contiguous(memory_format=torch.channels_last)
+        sizes = [height, width], [*part.shape[:2], *in_size]
+        if mode == "nearest":
+            result.copy_(torch.ops.aten.upsample_nearest2d_backward(wide, *sizes))
+        else:
+            result.copy_(torch.ops.aten.upsample_bilinear2d_backward(wide, *sizes, align_corners))
+    return out
 
 
 def _save(ctx, xs, mode, align_corners, relu, out) -> None:

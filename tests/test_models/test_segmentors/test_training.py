@@ -283,7 +283,7 @@ def test_loss_curves_agree():
         torch.manual_seed(3)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
         curve = []
-        for _ in range(40):
+        for _ in range(50):
             total, _ = model.parse_losses(model.train().loss(inputs, samples))
             optimizer.zero_grad()
             total.backward()
