@@ -18,6 +18,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -29,7 +30,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
@@ -221,9 +222,9 @@ def op_tasks(names: list[str]) -> list[Task]:
 # Models
 
 
-def stock_model(model: dict) -> dict:
+def stock_model(model: ConfigDict) -> ConfigDict:
     """The model of a config in mmseg's own components."""
-    model = Config(model).to_dict()
+    model = deepcopy(model)
     names = {ours: theirs for theirs, ours in SEGMENTORS.items()}
     model["type"] = names.get(model["type"], model["type"])
     backbone, head = model["backbone"], model["decode_head"]
@@ -246,7 +247,7 @@ def stock_model(model: dict) -> dict:
 def build_model(config: Config, variant: str, layout: torch.memory_format) -> torch.nn.Module:
     """A config's model with random weights, the same for both variants."""
     init_default_scope("mmseg")
-    model = config.model.to_dict()
+    model = deepcopy(config.model)
     for part in (model, model["backbone"]):
         part.pop("pretrained", None)
     model["backbone"]["init_cfg"] = None
