@@ -4,7 +4,8 @@
     python tools/benchmark.py model CONFIG [--size H W]
 
 The baseline runs in both memory layouts; a ratio is against the faster of the two. Results are
-checked against the baseline's in the same run. Writes a JSON file and a plot to --out.
+checked against the baseline's in the same run. Writes a JSON file and a plot to --out. More
+options: --threads, --repeats, --out.
 """
 
 from __future__ import annotations
@@ -472,14 +473,19 @@ def write(results: list[Result], folder: Path, name: str, threads: int) -> None:
 
 def main() -> None:
     """Run the command line."""
+    measuring = argparse.ArgumentParser(add_help=False)
+    measuring.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    measuring.add_argument("--repeats", type=int, default=5, help="timed turns (default: 5)")
+    measuring.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"), metavar="DIR")
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns (default: 5)")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"), metavar="DIR")
     commands = parser.add_subparsers(dest="command", required=True)
-    of_ops = commands.add_parser("ops", help="operations against stock PyTorch")
+    of_ops = commands.add_parser(
+        "ops", parents=[measuring], help="operations against stock PyTorch"
+    )
     of_ops.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(OPS)}")
-    of_model = commands.add_parser("model", help="a config against mmseg's own components")
+    of_model = commands.add_parser(
+        "model", parents=[measuring], help="a config against mmseg's own components"
+    )
     of_model.add_argument("config")
     of_model.add_argument("--size", type=int, nargs=2, default=(512, 1024), metavar=("H", "W"))
     of_model.add_argument("--batch", type=int, default=2, help="of the training step (default: 2)")

@@ -30,10 +30,17 @@ def convert_state_dict(
 
     Raises:
         ValueError: If the paper is unknown.
+        TypeError: If a value is no tensor or array.
         KeyError: If a key is neither used nor known to be superfluous; names them.
     """
     if paper not in CONVERTERS:
         raise ValueError(f"paper must be one of {', '.join(CONVERTERS)}, got {paper!r}")
+    for key, value in state_dict.items():
+        if not isinstance(value, (Tensor, np.ndarray, np.generic)):
+            raise TypeError(
+                f"{key} is a {type(value).__name__}, not a tensor; hand in the weights themselves, "
+                "such as file['state_dict']"
+            )
     tensors = {key: torch.as_tensor(value) for key, value in state_dict.items()}
     return CONVERTERS[paper](tensors, **options)
 

@@ -9,7 +9,7 @@ def is_exporting() -> bool:
     """True inside ``torch.export`` and ONNX export, whose files must hold no operation of ours.
 
     Returns:
-        bool: Always False for ``torch.export`` on a PyTorch that cannot tell (before 2.6).
+        bool: Always False for ``torch.export`` on a PyTorch that cannot tell (before 2.7).
     """
     says = getattr(torch.compiler, "is_exporting", None)
     return torch.onnx.is_in_onnx_export() or (says is not None and says())

@@ -44,3 +44,8 @@ def test_hrnet_inplace_abn_scales_by_the_absolute_weight():
     torch.testing.assert_close(
         ours["decode_head.convs.0.bn.weight"], BIASED_HEAD["last_layer.1.weight"].abs() + 1e-5
     )
+
+
+def test_refuses_a_file_instead_of_its_weights():
+    with pytest.raises(TypeError, match=r"state_dict is a dict.*file\['state_dict'\]"):
+        convert_state_dict("hrnet", {"state_dict": {"conv1.weight": torch.rand(1)}})

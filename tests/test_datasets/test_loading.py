@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 
 from mmseg_papers.datasets import StrictLoadAnnotations, StrictLoadImageFromFile
@@ -101,3 +102,23 @@ def test_checks_after_reduce_zero_label(files):
 def test_refuses_no_classes():
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
         StrictLoadAnnotations(num_classes=0)
+
+
+@pytest.mark.parametrize("color_type", ["color", "grayscale", "unchanged"])
+@pytest.mark.parametrize(
+    ("suffix", "shape", "dtype"),
+    [("jpg", (9, 7, 3), np.uint8), ("png", (9, 7), np.uint16), ("png", (9, 7, 4), np.uint8)],
+)
+def test_sound_files_are_the_same_to_the_bit(tmp_path, color_type, suffix, shape, dtype):
+    file = str(tmp_path / f"image.{suffix}")
+    cv2.imwrite(file, np.random.RandomState(0).randint(0, np.iinfo(dtype).max, shape, dtype))
+    ours = StrictLoadImageFromFile(color_type=color_type)(dict(img_path=file))
+    theirs = LoadImageFromFile(color_type=color_type)(dict(img_path=file))
+    np.testing.assert_array_equal(ours.pop("img"), theirs.pop("img"))
+    assert ours == theirs
+
+
+def test_labels_alone_can_be_loaded(files):
+    results = dict(seg_map_path=str(files[1]), seg_fields=[], label_map=None)
+    loaded = StrictLoadAnnotations()(dict(results, reduce_zero_label=False))
+    assert loaded["gt_seg_map"].shape == (40, 60)

@@ -7,26 +7,30 @@ names, so a config cannot use others. What they return for sound files is the sa
 
 from __future__ import annotations
 
+import io
+
+import cv2
+import mmcv
+import mmengine.fileio as fileio
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
+from PIL import Image, UnidentifiedImageError
+
+#: Modes of Pillow whose colour pixels are OpenCV's, to the bit.
+SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
 
 
 @TRANSFORMS.register_module(name="LoadImageFromFile")
 class StrictLoadImageFromFile(LoadImageFromFile):
     """Load an image; a file that is missing, unreadable or truncated is an error that names it.
 
-    OpenCV decodes a truncated JPEG without complaint and fills the rest with grey, so this decodes
-    with Pillow, whose pixels are the same.
-
-    Args:
-        imdecode_backend (str): As for ``mmcv``'s ``LoadImageFromFile``. Default: ``'pillow'``.
-        **kwargs: As for ``mmcv``'s ``LoadImageFromFile``.
+    OpenCV decodes a truncated file without complaint and fills the rest with grey, so with the
+    default backend Pillow reads the file: for its pixels where these are OpenCV's (8-bit images in
+    colour), else only to see whether it is whole. Arguments are those of ``mmcv``'s
+    ``LoadImageFromFile``.
     """
-
-    def __init__(self, imdecode_backend: str = "pillow", **kwargs) -> None:
-        super().__init__(imdecode_backend=imdecode_backend, **kwargs)
 
     def transform(self, results: dict) -> dict | None:
         """Load the image.
@@ -35,19 +39,42 @@ class StrictLoadImageFromFile(LoadImageFromFile):
             results (dict): With ``img_path``.
 
         Returns:
-            dict | None: The same with ``img`` (H, W, 3), uint8, BGR, and its shapes; None for an
+            dict | None: The same with ``img`` (H, W, 3), BGR, and its shapes; None for an
             unreadable file with ``ignore_empty``.
 
         Raises:
             ValueError: If the file cannot be read or decoded.
         """
         try:
-            return super().transform(results)
-        except (OSError, SyntaxError, AssertionError) as error:  # Pillow: SyntaxError for bad PNG
+            if self.imdecode_backend != "cv2" or self.file_client_args is not None:
+                return super().transform(results)
+            image = self._decode(fileio.get(results["img_path"], backend_args=self.backend_args))
+        except (OSError, SyntaxError, AssertionError, cv2.error) as error:
+            # SyntaxError: Pillow's for a damaged PNG.
+            if self.ignore_empty:
+                return None
             raise ValueError(
                 f"image {results['img_path']} cannot be loaded: {error}. "
                 "Restore the file, or take it and its label map out of the data set"
             ) from error
+        results["img"] = image.astype(np.float32) if self.to_float32 else image
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        backend = "cv2"
+        try:
+            with Image.open(io.BytesIO(content)) as picture:
+                if self.color_type == "color" and picture.mode in SAME_IN_PILLOW:
+                    backend = "pillow"
+                else:
+                    picture.load()
+        except UnidentifiedImageError:
+            pass  # a format that only OpenCV may know
+        image = mmcv.imfrombytes(content, flag=self.color_type, backend=backend)
+        if image is None:
+            raise OSError("it is empty or no image")
+        return image
 
 
 @TRANSFORMS.register_module(name="LoadAnnotations", force=True)
@@ -91,7 +118,8 @@ class StrictLoadAnnotations(LoadAnnotations):
                 f"label map {path} has shape {labels.shape}; it must have one channel with the "
                 "class index of each pixel (a colour picture of the labels is no label map)"
             )
-        if labels.shape != tuple(results["ori_shape"]):
+        # Pipelines that load only labels have no image to compare with.
+        if "ori_shape" in results and labels.shape != tuple(results["ori_shape"]):
             raise ValueError(
                 f"label map {path} is {_size(labels.shape)} and its image {results['img_path']} "
                 f"is {_size(results['ori_shape'])} pixels (width x height)"

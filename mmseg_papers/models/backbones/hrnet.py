@@ -177,6 +177,9 @@ class HighResolutionNet(CompleteLoading, HRNet):
             weights need True, all others False. Default: False.
         fusion_scope (str): Which modules exchange information: ``'all'``; ``'across'``, the last of
             each stage; ``'final'``, the last of stage 4 (TPAMI table 12). Default: ``'all'``.
+        upsample_cfg (dict, optional): A registered layer that up-samples in the fusions, such as
+            ``dict(type='carafe')``; where a size is not divisible, its output is resized to the
+            exact one. Default: plain resizing.
         **kwargs: As ``mmseg``'s HRNet: ``in_channels``, ``norm_cfg``, ``norm_eval``, ``with_cp``,
             ``frozen_stages``, ``multiscale_output``, ``init_cfg`` and so on.
 
@@ -256,7 +259,8 @@ class HighResolutionNet(CompleteLoading, HRNet):
         """Extract the maps of all streams.
 
         Args:
-            x (Tensor): Images, (N, in_channels, H, W), of any size (at least 32 x 32 in training).
+            x (Tensor): Images, (N, in_channels, H, W), of any size (in training at least 32 x 32,
+                and more for a batch of one).
 
         Returns:
             list[Tensor]: Stream r = 0..3, (N, C * 2^r, ceil(H / 2^(r+2)), ceil(W / 2^(r+2))); only
@@ -273,10 +277,16 @@ class HighResolutionNet(CompleteLoading, HRNet):
                 f"in_channels={in_channels}; set backbone.in_channels, and as many values in "
                 "data_preprocessor.mean and std"
             )
-        if self.training and min(x.shape[2:]) < STRIDE:
+        size = x.shape[2:]
+        if self.training and min(size) < STRIDE:
             raise ValueError(
-                f"training images of {x.shape[2]} x {x.shape[3]} pixels are smaller than the "
+                f"training images of {size[0]} x {size[1]} pixels are smaller than the "
                 f"network's stride {STRIDE}; use a crop_size of at least {STRIDE} x {STRIDE}"
+            )
+        if self.training and x.shape[0] == 1 and max(size) <= STRIDE:
+            raise ValueError(
+                f"one training image of {size[0]} x {size[1]} pixels leaves batch norm a single "
+                f"value at stride {STRIDE}; use a larger crop_size or batch_size"
             )
         x = self.relu(self.norm1(self.conv1(x)))
         x = self.relu(self.norm2(self.conv2(x)))

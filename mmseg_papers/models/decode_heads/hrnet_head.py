@@ -34,7 +34,8 @@ class HRNetV2Head(FCNHead):
 
     Raises:
         TypeError: If ``in_channels`` is not a sequence.
-        ValueError: If ``conv_cfg`` asks for another kind of convolution.
+        ValueError: If ``in_index`` has another length than ``in_channels``, or ``conv_cfg`` asks
+            for another kind of convolution.
     """
 
     def __init__(
@@ -49,6 +50,11 @@ class HRNetV2Head(FCNHead):
         if not isinstance(in_channels, (list, tuple)):
             raise TypeError(
                 f"in_channels must list the channels of the streams, got {in_channels!r}"
+            )
+        if in_index is not None and len(in_index) != len(in_channels):
+            raise ValueError(
+                f"in_index must name one map for each of in_channels={tuple(in_channels)}, "
+                f"got {tuple(in_index)}"
             )
         if kwargs.get("conv_cfg") not in (None, dict(type="Conv2d")):
             raise ValueError(f"conv_cfg must be None or Conv2d, got {kwargs['conv_cfg']}")
@@ -66,6 +72,11 @@ class HRNetV2Head(FCNHead):
         self.stream_channels = tuple(in_channels)
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
+        if max(self.in_index) >= len(inputs):
+            raise ValueError(
+                f"decode_head.in_index={tuple(self.in_index)}, but the backbone has "
+                f"{len(inputs)} maps"
+            )
         streams = [inputs[i] for i in self.in_index]
         got = tuple(x.shape[1] for x in streams)
         if got != self.stream_channels:

@@ -50,19 +50,12 @@ class FusedSegmentorMixin:
       Default: 1.
 
     Raises:
-        ValueError: If ``test_cfg.keep`` or ``test_cfg.window_batch`` is none of these.
+        ValueError: If ``test_cfg`` is missing or one of its values is not as described.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        test_cfg = self.test_cfg or {}
-        if test_cfg.get("keep") not in (None, "confidence"):
-            raise ValueError(
-                f"test_cfg.keep must be 'confidence' or None, got {test_cfg['keep']!r}"
-            )
-        window_batch = test_cfg.get("window_batch", 1)
-        if not isinstance(window_batch, int) or window_batch < 1:
-            raise ValueError(f"test_cfg.window_batch must be an int >= 1, got {window_batch!r}")
+        _check_test_cfg(self.test_cfg)
         self._logged_paths: set[str] = set()
 
     # Training
@@ -212,10 +205,7 @@ class FusedSegmentorMixin:
 
     @property
     def _slides(self) -> bool:
-        mode = self.test_cfg.get("mode", "whole")
-        if mode not in ("slide", "whole"):
-            raise ValueError(f"test_cfg.mode must be 'slide' or 'whole', got {mode!r}")
-        return mode == "slide"
+        return self.test_cfg.get("mode", "whole") == "slide"
 
     @property
     def _last_head(self) -> nn.Module:
@@ -279,6 +269,34 @@ class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
                 # A second time, as in mmseg: batch norm counts it, and dropout draws anew.
                 features = (inputs, head.forward(*features))
         return losses
+
+
+def _check_test_cfg(test_cfg: dict | None) -> None:
+    """Find what would fail at the first validation, after hours of training."""
+    if test_cfg is None:
+        raise ValueError("test_cfg must be a dict, such as dict(mode='whole'), got None")
+    for option, allowed in (("mode", ("whole", "slide")), ("keep", (None, "confidence"))):
+        value = test_cfg.get(option, allowed[0])
+        if value not in allowed:
+            raise ValueError(f"test_cfg.{option} must be one of {allowed}, got {value!r}")
+    window_batch = test_cfg.get("window_batch", 1)
+    if not isinstance(window_batch, int) or window_batch < 1:
+        raise ValueError(f"test_cfg.window_batch must be an int >= 1, got {window_batch!r}")
+    if test_cfg.get("mode") != "slide":
+        return
+    for option in ("crop_size", "stride"):
+        value = test_cfg.get(option)
+        is_pair = isinstance(value, (tuple, list)) and len(value) == 2
+        if not is_pair or min(value) < 1:
+            raise ValueError(
+                f"test_cfg.{option} must be a height and a width in mode='slide', got {value!r}"
+            )
+    crop, stride = tuple(test_cfg["crop_size"]), tuple(test_cfg["stride"])
+    if stride[0] > crop[0] or stride[1] > crop[1]:
+        raise ValueError(
+            f"test_cfg.stride must not exceed test_cfg.crop_size {crop}, got {stride}: pixels "
+            "between the windows would be in none"
+        )
 
 
 def _run_by_size(step: Callable, data: dict | tuple | list) -> list[SegDataSample]:

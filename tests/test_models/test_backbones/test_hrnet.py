@@ -117,3 +117,10 @@ def test_refuses_crops_below_the_stride():
 
 def test_every_published_variant_is_listed():
     assert {"w18_small_v1", "w18_small_v2", "w18", "w32", "w40", "w48"} <= set(ARCHS)
+
+
+def test_refuses_a_batch_that_batch_norm_cannot_use():
+    net = HighResolutionNet(arch="w18_small_v1").train()
+    with pytest.raises(ValueError, match="larger crop_size or batch_size"):
+        net(torch.rand(1, 3, 32, 32))
+    net(torch.rand(2, 3, 32, 32))

@@ -51,3 +51,11 @@ def test_refuses_one_number():
 def test_refuses_other_convolutions():
     with pytest.raises(ValueError, match="conv_cfg must be None or Conv2d"):
         HRNetV2Head(WIDTHS, num_classes=5, conv_cfg=dict(type="DCN"))
+
+
+def test_refuses_an_unfit_in_index():
+    with pytest.raises(ValueError, match=r"one map for each of in_channels=.*got \(0, 1\)"):
+        HRNetV2Head(WIDTHS, num_classes=5, in_index=(0, 1))
+    head = HRNetV2Head(WIDTHS, num_classes=5, in_index=(0, 1, 2, 4))
+    with pytest.raises(ValueError, match=r"in_index=\(0, 1, 2, 4\), but the backbone has 4 maps"):
+        head(streams())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmseg.registry import MODELS
 
 from mmseg_papers.models.segmentors.sliding_window import SlidingWindow
 
@@ -118,19 +119,26 @@ def test_slide_inference_equals_mmsegs():
 
 def test_gaps_are_refused():
     for stride, gap in (((17, 16), 33), ((16, 17), 46)):
-        _, ours = build_pair(
-            model_config(head(), test_cfg=slide(crop_size=(16, 16), stride=stride))
-        )
         with pytest.raises(ValueError, match=f"16 pixels with stride 17 leave gaps .* of {gap}"):
-            predict(ours, images(1, SIZE), None)
+            SlidingWindow(SIZE, (16, 16), stride, align_corners=False)
 
 
-def test_unknown_mode_is_refused():
-    _, ours = build_pair(model_config(head(), test_cfg=dict(mode="strips")))
-    with pytest.raises(
-        ValueError, match=r"test_cfg\.mode must be 'slide' or 'whole', got 'strips'"
-    ):
-        predict(ours, images(1), None)
+@pytest.mark.parametrize(
+    ("test_cfg", "message"),
+    [
+        (None, "test_cfg must be a dict"),
+        (dict(mode="strips"), r"mode must be one of \('whole', 'slide'\), got 'strips'"),
+        (dict(mode="slide", stride=(8, 8)), "crop_size must be a height and a width .* got None"),
+        (dict(mode="slide", crop_size=(16, 16), stride=8), "stride must be a height .* got 8"),
+        (slide(crop_size=(16, 16), stride=(0, 8)), r"stride must be a height .* got \(0, 8\)"),
+        (slide(crop_size=(16, 16), stride=(17, 8)), r"must not exceed .* \(16, 16\), got \(17, 8"),
+    ],
+)
+def test_unfit_test_cfg_is_refused_at_build(test_cfg, message):
+    config = model_config(head())
+    config.update(type="FusedEncoderDecoder", test_cfg=test_cfg)
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(config)
 
 
 def test_memory_is_a_band():
