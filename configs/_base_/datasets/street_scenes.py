@@ -1,5 +1,5 @@
 # Synthetic scenes in the Cityscapes layout, made by tools/dataset_converters/street_scenes.py.
-dataset_type = "CityscapesDataset"
+_base_ = "./cityscapes.py"
 data_root = "data/street_scenes/"
 crop_size = (128, 256)
 train_pipeline = [
@@ -16,29 +16,7 @@ test_pipeline = [
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix=dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train"),
-        pipeline=train_pipeline,
-    ),
+    batch_size=8, num_workers=2, dataset=dict(data_root=data_root, pipeline=train_pipeline)
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix=dict(img_path="leftImg8bit/val", seg_map_path="gtFine/val"),
-        pipeline=test_pipeline,
-    ),
-)
+val_dataloader = dict(num_workers=2, dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_evaluator = val_evaluator
