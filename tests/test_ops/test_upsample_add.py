@@ -7,7 +7,7 @@ import torch
 from mmcv.cnn import build_upsample_layer
 from mmengine.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from mmseg_papers.ops.upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 
@@ -123,7 +123,7 @@ class LargeResults(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
+        for t in tree_flatten(out)[0]:
             if torch.is_tensor(t) and t.untyped_storage().nbytes() >= self.numel * t.itemsize:
                 self.storages.add(t.untyped_storage().data_ptr())
                 self.kept.append(t)  # so that no address is used twice

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from mmseg_papers.ops.upsample_argmax import upsample_argmax, upsample_argmax_reference
 
@@ -138,7 +138,7 @@ class LargestTensor(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        self.numel = max([self.numel, *(t.numel() for t in tree_leaves(out) if torch.is_tensor(t))])
+        self.numel = max([self.numel, *(t.numel() for t in tree_flatten(out)[0] if torch.is_tensor(t))])
         return out
 
 
