@@ -138,7 +138,9 @@ class LargestTensor(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        self.numel = max([self.numel, *(t.numel() for t in tree_flatten(out)[0] if torch.is_tensor(t))])
+        self.numel = max(
+            [self.numel, *(t.numel() for t in tree_flatten(out)[0] if torch.is_tensor(t))]
+        )
         return out
 
 
