@@ -1,6 +1,16 @@
 """Building blocks that several models share."""
 
+from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer
+from .output_stride import set_stride_and_rate, strides_to_rates
 
-__all__ = ["CompleteLoading", "build_upsample", "require_layer"]
+__all__ = [
+    "ASPP",
+    "CompleteLoading",
+    "DeepLabV3PlusDecoder",
+    "build_upsample",
+    "require_layer",
+    "set_stride_and_rate",
+    "strides_to_rates",
+]
