@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
 from . import LINE, __version__
 from .stack import LINES, installed_version
@@ -80,7 +80,9 @@ def resolved_config(name: str) -> Config:
     return Config.fromfile(configs[stem])
 
 
-def on_own_data(config: Config, data_root: str, classes: Sequence[str]) -> Config:
+def on_own_data(
+    config: Config, data_root: str, classes: Sequence[str], data_options: dict | None = None
+) -> Config:
     """Turn a config to data of one's own, in the layout of ``configs/_base_/datasets/own.py``.
 
     Data sets, pipelines and evaluators become those of that file; crop size, batch size, model and
@@ -90,6 +92,8 @@ def on_own_data(config: Config, data_root: str, classes: Sequence[str]) -> Confi
         config (Config): Any config of MMSegmentation; changed in place.
         data_root (str): Folder with ``images`` and ``annotations``.
         classes (Sequence[str]): Names of the classes, in the order of their indices.
+        data_options (dict, optional): More options of the data sets, such as ``label_colors``; see
+            :class:`mmseg_papers.datasets.FolderDataset`.
 
     Returns:
         Config: The config.
@@ -115,7 +119,8 @@ def on_own_data(config: Config, data_root: str, classes: Sequence[str]) -> Confi
     for key, value in own.items():
         if key.endswith("_dataloader"):
             batch_size = config[key].get("batch_size", value.batch_size)
-            value = dict(value, batch_size=batch_size)
+            dataset = dict(value.dataset, **(data_options or {}))
+            value = dict(value, batch_size=batch_size, dataset=dataset)
         config[key] = value
     for name in ("tta_pipeline", "dataset_type", "class_weight"):  # of the old data
         config.pop(name, None)
@@ -167,6 +172,13 @@ def main(argv: list[str] | None = None) -> int:
     config.add_argument("--dest", type=Path, metavar="DIR", help="write it there")
     config.add_argument("--data-root", metavar="DIR", help="turn it to your data in this folder")
     config.add_argument("--classes", nargs="+", metavar="CLASS", help="names of your classes")
+    config.add_argument(
+        "--data-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="options of FolderDataset, such as label_colors='[(0,0,0),(255,0,0)]'",
+    )
     args = parser.parse_args(argv)
     if args.command == "config" and (args.data_root is None) != (args.classes is None):
         parser.error("--data-root and --classes go together")
@@ -179,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             found = resolved_config(args.name)
             if args.classes is not None:
-                found = on_own_data(found, args.data_root, args.classes)
+                found = on_own_data(found, args.data_root, args.classes, args.data_options)
             if args.dest is None:
                 print(found.pretty_text)
             else:

@@ -50,7 +50,8 @@ def test_config_unknown(tmp_path, capsys):
 
 def test_config_on_own_data(tmp_path, capsys):
     argv = ["config", "hrnetv2_w48_1xb8-20k_camvid-360x480", "--dest", str(tmp_path)]
-    assert main([*argv, "--data-root", "data/mine", "--classes", "road", "car"]) == 0
+    argv += ["--data-root", "data/mine", "--classes", "road", "car"]
+    assert main([*argv, "--data-options", "label_values=[(0,0),(255,1)]"]) == 0
     file = tmp_path / "hrnetv2_w48_1xb8-20k_camvid-360x480.py"
     assert f"wrote {file}" in capsys.readouterr().out
     config = Config.fromfile(file)
@@ -60,6 +61,7 @@ def test_config_on_own_data(tmp_path, capsys):
         dataset = config[f"{split}_dataloader"].dataset
         assert (dataset.type, dataset.data_root) == ("FolderDataset", "data/mine")
         assert tuple(dataset.classes) == ("road", "car")
+        assert dict(dataset.label_values) == {0: 0, 255: 1}
         (load,) = (step for step in dataset.pipeline if step.type == "LoadAnnotations")
         assert load.num_classes == 2
     (crop,) = (s for s in config.train_dataloader.dataset.pipeline if s.type == "RandomCrop")

@@ -26,8 +26,9 @@ class FolderDataset(BaseSegDataset):
         classes (Sequence[str]): Names of the classes, in the order of their indices.
         palette (Sequence[Sequence[int]], optional): RGB of each class in pictures. Default:
             ``label_colors``, or colours that ``mmseg`` draws at random, always the same.
-        label_values (Mapping[int, int], optional): Value in the files -> class index, or 255 for
-            none; values not named stay as they are. ``{0: 0, 255: 1}`` for masks of 0 and 255.
+        label_values (Mapping[int, int] | Sequence[tuple[int, int]], optional): Value in the files
+            -> class index, or 255 for none; values not named stay as they are. ``{0: 0, 255: 1}``
+            or ``[(0, 0), (255, 1)]`` for masks of 0 and 255.
         label_colors (Sequence[Sequence[int]], optional): RGB of each class in the label maps, if
             these are colour pictures.
         void_colors (Sequence[Sequence[int]]): RGB of pixels without a class. Default: none.
@@ -46,7 +47,7 @@ class FolderDataset(BaseSegDataset):
         classes: Sequence[str],
         *,
         palette: Sequence[Sequence[int]] | None = None,
-        label_values: Mapping[int, int] | None = None,
+        label_values: Mapping[int, int] | Sequence[tuple[int, int]] | None = None,
         label_colors: Sequence[Sequence[int]] | None = None,
         void_colors: Sequence[Sequence[int]] = (),
         **kwargs,

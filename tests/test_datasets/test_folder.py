@@ -64,7 +64,8 @@ def test_label_values(root):
     mask[:3] = 255
     write_labels(root, mask)
     assert set(np.unique(labels(root)[0])) == {0, 255}  # 255 is ignored: only 0 is taught
-    assert labels(root, label_values={0: 0, 255: 1})[0].sum() == 27
+    for label_values in ({0: 0, 255: 1}, [(0, 0), (255, 1)]):
+        assert labels(root, label_values=label_values)[0].sum() == 27
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
