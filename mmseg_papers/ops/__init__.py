@@ -14,6 +14,8 @@ from .upsampled_concat import (
     Conv1x1OfUpsampledConcat,
     conv1x1_of_upsampled_concat,
     conv1x1_of_upsampled_concat_reference,
+    conv3x3_of_upsampled_concat,
+    conv3x3_of_upsampled_concat_reference,
 )
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv3x3_of_upsampled_concat",
+    "conv3x3_of_upsampled_concat_reference",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

@@ -1,5 +1,6 @@
 """Decode heads."""
 
 from .hrnet_head import HRNetV2Head
+from .ocr_head import ASPOCRHead, ObjectContextHead
 
-__all__ = ["HRNetV2Head"]
+__all__ = ["ASPOCRHead", "HRNetV2Head", "ObjectContextHead"]
