@@ -235,6 +235,37 @@ BUILDERS = {
 }
 
 
+def loss_heads(case: Case) -> list[nn.Module]:
+    """A decode head with the loss of every output of a loss case; the logits are given."""
+    call, spec = case.spec["call"], case.spec["input"]
+    outputs = _number(case, "NUM_OUTPUTS")
+    balance = ast.literal_eval(re.search(r"BALANCE_WEIGHTS (\[.*?\])", call)[1])
+    losses = [dict(type="WeightedCrossEntropyLoss") for _ in range(outputs)]
+    if "OhemCrossEntropy" in case.spec["source"]:
+        for loss in losses:
+            loss.update(reduction="none")
+        losses[-1] = dict(
+            type="OhemCrossEntropyLoss",
+            thres=float(re.search(r"thres ([\d.]+)", call)[1]),
+            min_kept=_number(case, "min_kept"),
+        )
+    return [
+        MODELS.build(
+            dict(
+                type="FCNHead",
+                in_channels=4,
+                channels=4,
+                num_classes=len(spec["class_weights"]),
+                norm_cfg=dict(type="BN"),
+                ignore_index=_number(case, "ignore_label"),
+                align_corners=_align_corners(case),
+                loss_decode=dict(loss, class_weight=spec["class_weights"], loss_weight=weight),
+            )
+        )
+        for loss, weight in zip(losses, balance, strict=True)
+    ]
+
+
 def loss_inputs(case: Case) -> tuple[list[Tensor], Tensor]:
     """Logits of every output at stride 4, and labels, of a loss case, by its ``how``."""
     spec = case.spec["input"]

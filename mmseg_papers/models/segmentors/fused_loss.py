@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...ops.upsample_cross_entropy import upsample_cross_entropy
 from ..losses.cross_entropy_loss import WeightedCrossEntropyLoss, weighted_cross_entropy
+from ..losses.ohem_cross_entropy_loss import OhemCrossEntropyLoss
 
 
 def why_loss_is_not_fused(head: nn.Module) -> str | None:
@@ -24,6 +25,10 @@ def why_loss_is_not_fused(head: nn.Module) -> str | None:
         return "out_channels is 1"
     for loss in _loss_modules(head):
         name = type(loss).__name__
+        if type(loss) is OhemCrossEntropyLoss:
+            if head.sampler is not None:
+                return f"{name} takes no sampler"
+            continue
         if type(loss) not in (CrossEntropyLoss, WeightedCrossEntropyLoss):
             return f"{name} is not cross entropy"
         if loss.cls_criterion not in (cross_entropy, weighted_cross_entropy):
@@ -58,6 +63,17 @@ def fused_losses(head: nn.Module, logits: Tensor, data_samples: list) -> dict[st
     pixel_weight = None if head.sampler is None else _ohem_weight(head, logits, label)
     losses: dict[str, Tensor] = {}
     for loss in _loss_modules(head):
+        if isinstance(loss, OhemCrossEntropyLoss):
+            pixel_loss, accuracy = upsample_cross_entropy(
+                logits,
+                label,
+                ignore_index=head.ignore_index,
+                reduction="none",
+                align_corners=head.align_corners,
+            )
+            value = loss.of_pixel_losses(pixel_loss, label, head.ignore_index)
+            losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+            continue
         value, accuracy = upsample_cross_entropy(
             logits,
             label,
