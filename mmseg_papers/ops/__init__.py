@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -27,6 +28,8 @@ __all__ = [
     "conv1x1_of_upsampled_concat_reference",
     "conv3x3_of_upsampled_concat",
     "conv3x3_of_upsampled_concat_reference",
+    "conv_of_constant_concat",
+    "conv_of_constant_concat_reference",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",
