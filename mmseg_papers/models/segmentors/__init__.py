@@ -2,11 +2,13 @@
 
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
+from .hrnet_seg_tta import HRNetSegTTAModel
 from .lazy_pixel_data import LazyPixelData
 
 __all__ = [
     "FusedCascadeEncoderDecoder",
     "FusedEncoderDecoder",
     "FusedSegTTAModel",
+    "HRNetSegTTAModel",
     "LazyPixelData",
 ]
