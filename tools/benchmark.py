@@ -50,6 +50,11 @@ SEGMENTORS = {
     "EncoderDecoder": "FusedEncoderDecoder",
     "CascadeEncoderDecoder": "FusedCascadeEncoderDecoder",
 }
+#: Our heads -> mmseg's with the same parameters and results.
+STOCK_HEADS = {
+    "HRNetV2Head": dict(type="FCNHead", kernel_size=1, num_convs=1, concat_input=False),
+    "ObjectContextHead": dict(type="OCRHead"),
+}
 
 
 @dataclass
@@ -98,20 +103,22 @@ def stock_model(model: ConfigDict) -> ConfigDict:
     model = deepcopy(model)
     names = {ours: theirs for theirs, ours in SEGMENTORS.items()}
     model["type"] = names.get(model["type"], model["type"])
-    backbone, head = model["backbone"], model["decode_head"]
+    backbone, heads = model["backbone"], model["decode_head"]
     if backbone["type"] == "HighResolutionNet":
+        backbone.pop("align_corners", None)
         backbone.update(type="HRNet", extra=arch_to_extra(backbone.pop("arch")))
-    if isinstance(head, dict) and head["type"] == "HRNetV2Head":
-        head.update(
-            type="FCNHead",
-            in_index=(0, 1, 2, 3),
-            channels=sum(head["in_channels"]),
-            input_transform="resize_concat",
-            kernel_size=1,
-            num_convs=1,
-            concat_input=False,
-            dropout_ratio=-1,
-        )
+    for head in heads if isinstance(heads, list) else [heads]:
+        if head["type"] not in STOCK_HEADS:
+            continue
+        of_mmseg = STOCK_HEADS[head["type"]]
+        if isinstance(head["in_channels"], (list, tuple)):
+            of_mmseg = dict(
+                of_mmseg,
+                in_index=tuple(range(len(head["in_channels"]))),
+                channels=head.get("channels", sum(head["in_channels"])),
+                input_transform="resize_concat",
+            )
+        head.update(of_mmseg)
     return model
 
 
@@ -122,6 +129,8 @@ def build_model(config: Config, variant: str, layout: torch.memory_format) -> to
     for part in (model, model["backbone"]):
         part.pop("pretrained", None)
     model["backbone"]["init_cfg"] = None
+    if model["backbone"]["type"] == "HighResolutionNet":
+        model["backbone"]["align_corners"] = False  # mmseg's knows nothing else
     if variant == "stock":
         model = stock_model(model)
     else:
