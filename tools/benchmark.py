@@ -1,7 +1,7 @@
 """Time and memory of this package against stock PyTorch and mmseg, side by side in one run.
 
     python tools/benchmark.py ops [NAME ..]
-    python tools/benchmark.py model CONFIG [--size H W]
+    python tools/benchmark.py model CONFIG [--size H W] [--only train | evaluate]
 
 The baseline runs in both memory layouts; a ratio is against the faster of the two. Results are
 checked against the baseline's in the same run. Writes a JSON file and a plot to --out. More
@@ -195,18 +195,21 @@ def evaluate(
     return run
 
 
-def model_tasks(file: str, size: tuple[int, int], batch: int) -> list[Task]:
-    """A training step and an evaluation of a config."""
+def model_tasks(file: str, size: tuple[int, int], batch: int, only: str | None) -> list[Task]:
+    """A training step and an evaluation of a config, or ``only`` one of them."""
     stem = Path(file).stem
-    return [
-        Task(
+    tasks = {
+        "train": Task(
             f"train: {stem}",
             partial(train_step, file=file, size=size, batch=batch),
             tolerances=(1e-5, 1e-4),
         ),
         # Rounding moves a label only where two classes tie.
-        Task(f"evaluate: {stem}", partial(evaluate, file=file, size=size), tolerances=(1e-3,)),
-    ]
+        "evaluate": Task(
+            f"evaluate: {stem}", partial(evaluate, file=file, size=size), tolerances=(1e-3,)
+        ),
+    }
+    return list(tasks.values()) if only is None else [tasks[only]]
 
 
 # Measuring
@@ -379,6 +382,7 @@ def main() -> None:
     of_model.add_argument("config")
     of_model.add_argument("--size", type=int, nargs=2, default=(512, 1024), metavar=("H", "W"))
     of_model.add_argument("--batch", type=int, default=2, help="of the training step (default: 2)")
+    of_model.add_argument("--only", choices=("train", "evaluate"), help="default: both")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.command == "ops":
@@ -387,7 +391,7 @@ def main() -> None:
             parser.error(f"no operation {', '.join(unknown)}; there are {', '.join(OPS)}")
         tasks, name = op_tasks(args.names or list(OPS)), "ops"
     else:
-        tasks = model_tasks(args.config, tuple(args.size), args.batch)
+        tasks = model_tasks(args.config, tuple(args.size), args.batch, args.only)
         name = Path(args.config).stem
     results = []
     for task in tasks:
