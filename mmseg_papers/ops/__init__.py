@@ -15,6 +15,8 @@ from .upsampled_concat import (
     Conv1x1OfUpsampledConcat,
     conv1x1_of_upsampled_concat,
     conv1x1_of_upsampled_concat_reference,
+    conv3x3_of_upsampled_concat,
+    conv3x3_of_upsampled_concat_reference,
 )
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv3x3_of_upsampled_concat",
+    "conv3x3_of_upsampled_concat_reference",
     "conv_of_constant_concat",
     "conv_of_constant_concat_reference",
     "upsample_add",

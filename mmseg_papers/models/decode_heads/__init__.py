@@ -2,5 +2,12 @@
 
 from .deeplabv3_head import DeepLabV3Head, DeepLabV3PlusHead
 from .hrnet_head import HRNetV2Head
+from .ocr_head import ASPOCRHead, ObjectContextHead
 
-__all__ = ["DeepLabV3Head", "DeepLabV3PlusHead", "HRNetV2Head"]
+__all__ = [
+    "ASPOCRHead",
+    "DeepLabV3Head",
+    "DeepLabV3PlusHead",
+    "HRNetV2Head",
+    "ObjectContextHead",
+]

@@ -2,5 +2,11 @@
 
 from .cross_entropy_loss import WeightedCrossEntropyLoss
 from .imbalance_losses import SoftDiceLoss, SoftmaxFocalLoss
+from .ohem_cross_entropy_loss import OhemCrossEntropyLoss
 
-__all__ = ["SoftDiceLoss", "SoftmaxFocalLoss", "WeightedCrossEntropyLoss"]
+__all__ = [
+    "OhemCrossEntropyLoss",
+    "SoftDiceLoss",
+    "SoftmaxFocalLoss",
+    "WeightedCrossEntropyLoss",
+]

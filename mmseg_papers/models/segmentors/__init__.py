@@ -2,6 +2,7 @@
 
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
+from .hrnet_seg_tta import HRNetSegTTAModel
 from .lazy_pixel_data import LazyPixelData
 from .multi_band_preprocessor import MultiBandPreProcessor
 
@@ -9,6 +10,7 @@ __all__ = [
     "FusedCascadeEncoderDecoder",
     "FusedEncoderDecoder",
     "FusedSegTTAModel",
+    "HRNetSegTTAModel",
     "LazyPixelData",
     "MultiBandPreProcessor",
 ]

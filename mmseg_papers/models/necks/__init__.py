@@ -1,0 +1,5 @@
+"""Necks."""
+
+from .hrfpn import HighResolutionFPN
+
+__all__ = ["HighResolutionFPN"]
