@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .feature_affinity import feature_affinity, feature_affinity_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
@@ -24,6 +25,8 @@ __all__ = [
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv_of_constant_concat",
+    "conv_of_constant_concat_reference",
     "feature_affinity",
     "feature_affinity_reference",
     "upsample_add",

@@ -1,7 +1,17 @@
 """Decode heads."""
 
+from .deeplabv3_head import DeepLabV3Head, DeepLabV3PlusHead
+from .deeplabv3plus_decoder_head import DeepLabV3PlusDecoderHead
 from .espnetv2_head import ESPNetv2Head
 from .hrnet_head import HRNetV2Head
-from .sisr_head import SISRHead
+from .sisr_head import DeepLabV3PlusSISRHead, SISRHead
 
-__all__ = ["ESPNetv2Head", "HRNetV2Head", "SISRHead"]
+__all__ = [
+    "DeepLabV3Head",
+    "DeepLabV3PlusDecoderHead",
+    "DeepLabV3PlusHead",
+    "DeepLabV3PlusSISRHead",
+    "ESPNetv2Head",
+    "HRNetV2Head",
+    "SISRHead",
+]

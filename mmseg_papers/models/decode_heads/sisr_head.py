@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import Conv1x1OfUpsampledConcat
+from ..layers import DeepLabV3PlusDecoder
 
 UPSAMPLERS = ("espcn", "deconv")
 #: Channels that several maps are mixed to.
@@ -140,6 +141,48 @@ class SISRHead(BaseModule):
         ]
         count = sum(part.numel() for part in inner)
         return dict(loss_mse=self.loss_weight * sum(part.sum() for part in inner) / max(count, 1))
+
+
+@MODELS.register_module()
+class DeepLabV3PlusSISRHead(SISRHead):
+    """SISR branch with a DeepLabV3+ decoder of its own at stride 4, as in Dootmaan/DSRL.
+
+    It reads what the segmentation branch's decoder reads, the pooled pyramid and the low-level map
+    of :class:`mmseg_papers.models.necks.ASPPNeck`, and reduces its output to 64 channels.
+
+    Args:
+        in_channels (int): Channels of the pyramid. Default: 256.
+        c1_in_channels (int): Channels of the low-level map. Default: 256.
+        c1_index (int): Which map that is. Default: 0.
+        norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        **kwargs: As :class:`SISRHead`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 256,
+        c1_in_channels: int = 256,
+        c1_index: int = 0,
+        *,
+        norm_cfg: dict | None = dict(type="BN"),  # noqa: B006  (OpenMMLab's convention)
+        **kwargs,
+    ) -> None:
+        super().__init__(CHANNELS, **kwargs)
+        self.c1_index = c1_index
+        self.decoder = DeepLabV3PlusDecoder(
+            in_channels,
+            c1_in_channels,
+            channels=(256, 128),
+            separable=False,
+            dropout_ratios=(0.5, 0.1),
+            align_corners=self.align_corners,
+            norm_cfg=norm_cfg,
+        )
+        self.project = nn.Conv2d(128, CHANNELS, 1)
+
+    def select(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The decoder's output, (N, 64, h, w) at the size of the low-level map."""
+        return self.project(self.decoder(inputs[self.in_index], inputs[self.c1_index]))
 
 
 def _espcn(channels: int, image_channels: int, factor: int) -> tuple[nn.Module, nn.Module]:

@@ -1,0 +1,5 @@
+"""Necks."""
+
+from .aspp_neck import ASPPNeck
+
+__all__ = ["ASPPNeck"]
