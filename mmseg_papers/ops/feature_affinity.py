@@ -82,9 +82,7 @@ def _check(feature1: Tensor, feature2: Tensor, p: int) -> None:
         raise ValueError(f"p must be 1 or 2, got {p!r}")
     for name, x in (("feature1", feature1), ("feature2", feature2)):
         if x.dim() != 4 or 0 in x.shape[1:]:
-            raise ValueError(
-                f"{name} must be (B, C, H, W) with C, H, W >= 1, got {tuple(x.shape)}"
-            )
+            raise ValueError(f"{name} must be (B, C, H, W) with C, H, W >= 1, got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise TypeError(f"{name} must be floating point, got {x.dtype}")
     sizes = [(x.shape[0], *x.shape[2:]) for x in (feature1, feature2)]

@@ -197,9 +197,7 @@ class ESPNetv2(CompleteLoading, BaseModule):
                 EESPDownsampler(channels[i], width, first_kernel, in_channels, norm_cfg)
             )
             self.levels.append(
-                nn.Sequential(
-                    *(EESP(width, width, 1, kernel, norm_cfg) for _ in range(units))
-                )
+                nn.Sequential(*(EESP(width, width, 1, kernel, norm_cfg) for _ in range(units)))
             )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -46,8 +46,7 @@ class EfficientPyramidPool(BaseModule):
         concat_channels = len(SCALES) * channels
         self.reduce = ConvModule(in_channels, channels, 1, norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.pyramid = nn.ModuleList(
-            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-            for _ in SCALES
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) for _ in SCALES
         )
         self.norm_act = NormPReLU(concat_channels, norm_cfg)
         self.mix = ConvModule(
@@ -80,8 +79,7 @@ class EfficientPyramidPool(BaseModule):
         """
         x = self.reduce(x)
         maps = [
-            self._at_scale(x, conv, scale)
-            for conv, scale in zip(self.pyramid, SCALES, strict=True)
+            self._at_scale(x, conv, scale) for conv, scale in zip(self.pyramid, SCALES, strict=True)
         ]
         y = self.norm_act(torch.cat(maps, dim=1))
         return self.expand(self.mix(F.channel_shuffle(y, len(SCALES))))
@@ -138,8 +136,9 @@ class EfficientPointwiseConv(BaseModule):
 
 @MODELS.register_module()
 class ESPNetv2Head(BaseDecodeHead):
-    """ESPNetv2's decoder, from stride 16 up to logits at stride 2 (EdgeNets' ``ESPNetv2Segmentation``).
+    """ESPNetv2's decoder, from stride 16 up to logits at stride 2.
 
+    After EdgeNets' ``ESPNetv2Segmentation``, whose decoder the DSRL authors keep.
     A map is resized to the encoder's next one, which for sizes that are multiples of 16 doubles it
     as in the authors' code; other sizes work here, too.
 

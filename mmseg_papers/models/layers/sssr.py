@@ -87,7 +87,5 @@ class BilinearSSSR(BaseModule):
         """
         for factor in (1, 2):
             size = [factor * length for length in input_size]
-            logits = F.interpolate(
-                logits, size, mode="bilinear", align_corners=self.align_corners
-            )
+            logits = F.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)
         return logits
