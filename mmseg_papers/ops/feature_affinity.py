@@ -73,8 +73,7 @@ def feature_affinity(
         f1, f2 = (x.flatten(2).to(dtype) for x in (feature1, feature2))
         if normalize:
             f1, f2 = (F.normalize(f, dim=1, eps=eps) for f in (f1, f2))
-        function = _StreamedL1 if p == 1 else _GramL2
-        return function.apply(f1, f2, normalize, torch.is_grad_enabled())
+        return _FeatureAffinity.apply(f1, f2, p, normalize, torch.is_grad_enabled())
 
 
 def _check(feature1: Tensor, feature2: Tensor, p: int) -> None:
@@ -98,13 +97,14 @@ def _check(feature1: Tensor, feature2: Tensor, p: int) -> None:
 class _FeatureAffinity(torch.autograd.Function):
     """Values (B,) whose gradients, made in the forward, only need a factor for each image."""
 
-    @classmethod
-    def forward(cls, ctx, f1, f2, normalize, with_grad):
+    @staticmethod
+    def forward(ctx, f1, f2, p, normalized, with_grad):
         with_grad = with_grad and any(ctx.needs_input_grad)
+        of_image = _streamed_l1 if p == 1 else _gram_l2
         values = f1.new_empty(len(f1))
         grads = [torch.empty_like(f) for f in (f1, f2)] if with_grad else []
         for n in range(len(f1)):
-            values[n] = cls.one_image(f1[n], f2[n], normalize, [grad[n] for grad in grads])
+            values[n] = of_image(f1[n], f2[n], normalized, [grad[n] for grad in grads])
         ctx.save_for_backward(*grads)
         return values
 
@@ -116,63 +116,67 @@ class _FeatureAffinity(torch.autograd.Function):
             grad * factor if needed else None
             for grad, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[:2], strict=True)
         )
-        return (*grads, None, None)
+        return (*grads, None, None, None)
 
 
-class _StreamedL1(_FeatureAffinity):
-    """With A = [F1; F2], J = diag(1, -1): S1 - S2 = A^T J A and d sum/dA = 2 J A sign(S1 - S2)."""
+def _streamed_l1(f1: Tensor, f2: Tensor, normalized: bool, grads: list[Tensor]) -> Tensor:
+    """Mean of abs(D), D = S1 - S2, of (C, N) features; fills the gradients unless there are none.
 
-    @staticmethod
-    def one_image(f1: Tensor, f2: Tensor, normalized: bool, grads: list[Tensor]) -> Tensor:
-        pixels = f1.shape[1]
-        a = torch.cat([f1, f2])
-        sign = a.new_ones(len(a), 1)
-        sign[len(f1) :] = -1
-        rows = min(CPU_BLOCK_ROWS if a.device.type == "cpu" else BLOCK_ROWS, pixels)
-        buffer = a.new_empty(rows * pixels)
-        total = torch.zeros((), dtype=torch.float64, device=a.device)
-        a_e = torch.zeros_like(a) if grads else None
-        for start in range(0, pixels, rows):
-            stop = min(start + rows, pixels)
-            block, right = a[:, start:stop], a[:, start:]
-            size = stop - start
-            d = buffer[: size * (pixels - start)].view(size, -1)
-            torch.mm((block * sign).t(), right, out=d)
-            if normalized:
-                diagonal = d.diagonal()
-                diagonal.masked_fill_(diagonal.abs() < DIAGONAL_ROUNDING, 0)
-            # Blocks right of the diagonal stand for their mirror images, too.
-            sums = torch.linalg.vector_norm(d, 1, dim=1).double().sum()
-            total += 2 * sums - torch.linalg.vector_norm(d[:, :size], 1, dim=1).double().sum()
-            if grads:
-                e = torch.sign(d, out=d)
-                a_e[:, start:stop].addmm_(right, e.t())
-                if stop < pixels:
-                    a_e[:, stop:].addmm_(block, e[:, size:])
+    With A = [F1; F2] and J = diag(1, -1): D = A^T J A, and its sum has the gradient
+    2 J A sign(D).
+    """
+    pixels = f1.shape[1]
+    a = torch.cat([f1, f2])
+    sign = a.new_ones(len(a), 1)
+    sign[len(f1) :] = -1
+    rows = min(CPU_BLOCK_ROWS if a.device.type == "cpu" else BLOCK_ROWS, pixels)
+    buffer = a.new_empty(rows * pixels)
+    total = torch.zeros((), dtype=torch.float64, device=a.device)
+    a_e = torch.zeros_like(a) if grads else None
+    for start in range(0, pixels, rows):
+        stop = min(start + rows, pixels)
+        block, right = a[:, start:stop], a[:, start:]
+        size = stop - start
+        d = buffer[: size * (pixels - start)].view(size, -1)
+        torch.mm((block * sign).t(), right, out=d)
+        if normalized:
+            diagonal = d.diagonal()
+            diagonal.masked_fill_(diagonal.abs() < DIAGONAL_ROUNDING, 0)
+        # What lies right of the diagonal block stands for its mirror image, too.
+        total += 2 * _abs_sum(d) - _abs_sum(d[:, :size])
         if grads:
-            torch.mul(a_e[: len(f1)], 2 / pixels**2, out=grads[0])
-            torch.mul(a_e[len(f1) :], -2 / pixels**2, out=grads[1])
-        return total / pixels**2
+            e = torch.sign(d, out=d)
+            a_e[:, start:stop].addmm_(right, e.t())
+            if stop < pixels:
+                a_e[:, stop:].addmm_(block, e[:, size:])
+    if grads:
+        torch.mul(a_e[: len(f1)], 2 / pixels**2, out=grads[0])
+        torch.mul(a_e[len(f1) :], -2 / pixels**2, out=grads[1])
+    return total / pixels**2
 
 
-class _GramL2(_FeatureAffinity):
-    """With G_ij = F_i F_j^T: the gradients are 4 (G_11 F1 - G_12 F2), 4 (G_22 F2 - G_21 F1)."""
+def _abs_sum(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, 1, dim=1).double().sum()
 
-    @staticmethod
-    def one_image(f1: Tensor, f2: Tensor, normalized: bool, grads: list[Tensor]) -> Tensor:
-        pixels = f1.shape[1]
-        g11, g22, g12 = (
-            torch.zeros(len(x), len(y), dtype=torch.float64, device=x.device)
-            for x, y in ((f1, f1), (f2, f2), (f1, f2))
-        )
-        for x, y in zip(f1.split(CHUNK_PIXELS, 1), f2.split(CHUNK_PIXELS, 1), strict=True):
-            x, y = x.double(), y.double()
-            g11.addmm_(x, x.t())
-            g22.addmm_(y, y.t())
-            g12.addmm_(x, y.t())
-        value = g11.square().sum() + g22.square().sum() - 2 * g12.square().sum()
-        if grads:
-            h11, h22, h12 = (g.mul(4 / pixels**2).to(f1.dtype) for g in (g11, g22, g12))
-            torch.mm(h11, f1, out=grads[0]).addmm_(h12, f2, alpha=-1)
-            torch.mm(h22, f2, out=grads[1]).addmm_(h12.t(), f1, alpha=-1)
-        return value.clamp(min=0) / pixels**2
+
+def _gram_l2(f1: Tensor, f2: Tensor, _: bool, grads: list[Tensor]) -> Tensor:
+    """Mean of D^2 of (C, N) features from G_ij = F_i F_j^T; fills the gradients.
+
+    They are 4 (G_11 F1 - G_12 F2) and 4 (G_22 F2 - G_21 F1).
+    """
+    pixels = f1.shape[1]
+    g11, g22, g12 = (
+        torch.zeros(len(x), len(y), dtype=torch.float64, device=x.device)
+        for x, y in ((f1, f1), (f2, f2), (f1, f2))
+    )
+    for x, y in zip(f1.split(CHUNK_PIXELS, 1), f2.split(CHUNK_PIXELS, 1), strict=True):
+        x, y = x.double(), y.double()
+        g11.addmm_(x, x.t())
+        g22.addmm_(y, y.t())
+        g12.addmm_(x, y.t())
+    value = g11.square().sum() + g22.square().sum() - 2 * g12.square().sum()
+    if grads:
+        h11, h22, h12 = (g.mul(4 / pixels**2).to(f1.dtype) for g in (g11, g22, g12))
+        torch.mm(h11, f1, out=grads[0]).addmm_(h12, f2, alpha=-1)
+        torch.mm(h22, f2, out=grads[1]).addmm_(h12.t(), f1, alpha=-1)
+    return value.clamp(min=0) / pixels**2
