@@ -52,6 +52,14 @@ def build(case: Case) -> Build:
     raise ValueError(f"no module for {call!r}")
 
 
+def allowed_error(case: Case, output: str, expected: np.ndarray) -> np.ndarray:
+    """As the notes advise: ``rtol``, and ``atol`` of the largest value; in float64 for FA."""
+    notes = re.split(r"[,;] (?:or )?in fp32", case.spec["notes"])[0]
+    rtol = float(re.search(r"rtol (\de-\d+)", notes)[1])
+    atol = re.search(r"atol (\de-\d+)\*max", notes)
+    return rtol * np.abs(expected) + (float(atol[1]) * np.abs(expected).max() if atol else 0)
+
+
 def arguments(case: Case) -> tuple[list, dict]:
     """Positional and keyword arguments of the first call in the case's ``call``."""
     text = re.search(r"\w+\([^()]*\)", case.spec["call"])[0]
