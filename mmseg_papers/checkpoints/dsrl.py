@@ -7,7 +7,7 @@ import re
 import torch
 from torch import Tensor
 
-from .keys import rename
+from .keys import fold_conv_bias, rename
 
 ESPNETV2 = [
     (r"base_net\.(level5|classifier)", None),  # of ImageNet
@@ -115,7 +115,8 @@ def convert(state_dict: dict[str, Tensor], drop_unknown: bool = False) -> dict[s
     """Weights of Xilinx/DSRL, EdgeNets' ESPNetv2 or Dootmaan/DSRL -> ours.
 
     The second PReLU of ESPNetv2's downsamplers, which their code never calls, is dropped. The
-    pooled branch of the pyramid comes first here and last in Dootmaan's.
+    pooled branch of the pyramid comes first here and last in Dootmaan's. The bias of the feature
+    transform's conv is folded into its BN.
 
     Args:
         state_dict (dict[str, Tensor]): The authors' weights: a whole model, an ImageNet classifier
@@ -138,6 +139,9 @@ def convert(state_dict: dict[str, Tensor], drop_unknown: bool = False) -> dict[s
         for pattern, replacement in BLOCKS:
             key = re.sub(pattern, replacement, key)
         converted[key] = value
+    for prefix in ("", "feature_transform."):
+        if f"{prefix}bn.running_mean" in converted:
+            fold_conv_bias(converted, f"{prefix}conv", f"{prefix}bn")
     bottleneck = "neck.aspp.bottleneck.conv.weight"
     if bottleneck in converted:
         weight = converted[bottleneck]

@@ -94,7 +94,7 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
         self.feature_transform = None
         if feature_transform is not None:
             self.feature_transform = ConvModule(
-                **{"kernel_size": 1, "norm_cfg": dict(type="BN"), **feature_transform}, bias=True
+                **{"kernel_size": 1, "norm_cfg": dict(type="BN"), **feature_transform}
             )
         self.fa_source = fa_source
         self.detach_sr = detach_sr
