@@ -30,8 +30,8 @@ def feature_affinity_reference(
         if normalize:
             f = F.normalize(f, dim=1, eps=eps)
         affinities.append(f.transpose(1, 2) @ f)
-    difference = (affinities[0] - affinities[1]).abs()
-    return (difference if p == 1 else difference**2).mean((1, 2))
+    difference = affinities[0] - affinities[1]
+    return (difference.abs() if p == 1 else difference.square()).mean((1, 2))
 
 
 def feature_affinity(
