@@ -4,6 +4,7 @@ from .dsrl_encoder_decoder import DSRLEncoderDecoder
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
 from .lazy_pixel_data import LazyPixelData
+from .multi_band_preprocessor import MultiBandPreProcessor
 
 __all__ = [
     "DSRLEncoderDecoder",
@@ -11,4 +12,5 @@ __all__ = [
     "FusedEncoderDecoder",
     "FusedSegTTAModel",
     "LazyPixelData",
+    "MultiBandPreProcessor",
 ]
