@@ -1,5 +1,6 @@
 """Decode heads."""
 
+from .cp_head import CPHead
 from .hrnet_head import HRNetV2Head
 
-__all__ = ["HRNetV2Head"]
+__all__ = ["CPHead", "HRNetV2Head"]
