@@ -9,6 +9,7 @@ from .affinity_loss import (
     affinity_sums,
     affinity_terms,
 )
+from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .context_prior import (
     PriorStatistics,
     context_prior,
@@ -46,6 +47,8 @@ __all__ = [
     "context_prior_reference",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv_of_constant_concat",
+    "conv_of_constant_concat_reference",
     "gather_context",
     "upsample_add",
     "upsample_add_reference",
