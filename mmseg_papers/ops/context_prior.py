@@ -217,7 +217,18 @@ def _forward(value: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, groups
 class _Streamed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, value, weight, norm_weight, norm_bias, label, mean, var, eps, groups, clamped_bce, group
+        ctx,
+        value,
+        weight,
+        norm_weight,
+        norm_bias,
+        label,
+        mean,
+        var,
+        eps,
+        groups,
+        clamped,
+        group,
     ):
         dtype = accumulation_dtype(value)
         positions = len(weight)
@@ -247,10 +258,10 @@ class _Streamed(torch.autograd.Function):
                 var[keys] = mean_of((x - mean[keys, None]).square_())
             logits = _normalise(x, mean, var, eps, keys)
             logits.mul_(norm_weight[keys, None]).add_(norm_bias[keys, None])
-            add_affinity_sums(sums, logits, label, keys.start, clamped_bce)
+            add_affinity_sums(sums, logits, label, keys.start, clamped)
             _add_product(context, flat[:, :, keys], logits.sigmoid_())
         ctx.save_for_backward(value, weight, norm_weight, norm_bias, label, mean, var)
-        ctx.options = eps, groups, clamped_bce, group
+        ctx.options = eps, groups, clamped, group
         ctx.is_batch, ctx.count = is_batch, count
         ctx.mark_non_differentiable(mean, var)
         context = context.div_(positions).view(value.shape)
@@ -270,7 +281,7 @@ def _normalise(x: Tensor, mean: Tensor, var: Tensor, eps: float, keys: slice) ->
 def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ...]:
     """Of value, weight, norm_weight and norm_bias."""
     value, weight, norm_weight, norm_bias, label, mean, var = ctx.saved_tensors
-    eps, groups, clamped_bce, group = ctx.options
+    eps, groups, clamped, group = ctx.options
     dtype = accumulation_dtype(value)
     flat = value.flatten(2)
     of_context = grad_context.flatten(2) / len(weight)
@@ -281,7 +292,7 @@ def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ..
         x = _normalise(_scores(flat[:, channels], weight[keys]), mean, var, eps, keys)
         logits = x * norm_weight[keys, None] + norm_bias[keys, None]
         grad = torch.empty_like(logits)
-        affinity_sums_gradient(grad_sums, logits, label, keys.start, clamped_bce, grad)
+        affinity_sums_gradient(grad_sums, logits, label, keys.start, clamped, grad)
         prior = logits.sigmoid_()
         _add_product(of_value[:, :, keys], of_context, prior.transpose(1, 2))
         of_prior = torch.bmm(flat[:, :, keys].transpose(1, 2), of_context).to(dtype)

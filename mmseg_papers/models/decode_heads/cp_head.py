@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
@@ -13,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...ops import context_prior, context_prior_and_sums, gather_context
 from ..layers import AggregationModule
-from ..losses import AffinityLoss
+from ..losses import AffinityLoss, label_of_positions
 
 
 @MODELS.register_module()
@@ -163,7 +162,7 @@ class CPHead(BaseDecodeHead):
             by its name.
         """
         x, value = self._aggregate(inputs)
-        label = self._prior_label(batch_data_samples)
+        label = label_of_positions(self._stack_batch_gt(batch_data_samples), self.prior_size)
         if self.stream_training:
             context, loss = self._streamed(value, label)
         else:
@@ -211,11 +210,6 @@ class CPHead(BaseDecodeHead):
         of_others = value.mean((2, 3), keepdim=True) - context
         maps = [x, self.intra_conv(context), self.inter_conv(of_others)]
         return self.cls_seg(self.bottleneck(torch.cat(maps, dim=1)))
-
-    def _prior_label(self, batch_data_samples: list) -> Tensor:
-        """Class of each position, (B, N). Ignored pixels stay a class of their own."""
-        label = self._stack_batch_gt(batch_data_samples).float()
-        return F.interpolate(label, self.prior_size, mode="nearest").flatten(1).long()
 
     def _streamed(self, value: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         conv, norm, loss = self.prior_conv.conv, self.prior_conv.norm, self.loss_prior_decode

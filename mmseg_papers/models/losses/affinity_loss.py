@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import affinity_sums, affinity_terms
+
+
+def label_of_positions(label: Tensor, size: tuple[int, int]) -> Tensor:
+    """Class of each position of a context prior.
+
+    Args:
+        label (Tensor): Class indices, (B, 1, H, W), int64. Ignored pixels stay a class of their
+            own, so that positions without a class count as alike.
+        size (tuple[int, int]): Height and width of the prior's grid.
+
+    Returns:
+        Tensor: The nearest pixel's, (B, height * width), int64.
+    """
+    return F.interpolate(label.float(), size, mode="nearest").flatten(1).long()
 
 
 @MODELS.register_module()

@@ -27,7 +27,8 @@ class FusedSegmentorMixin:
     *Training.* A decode head, auxiliary head or stage of a cascade whose losses are soft-max cross
     entropy as :class:`mmseg.models.decode_heads.BaseDecodeHead` computes them (with or without
     ``OHEMPixelSampler``) gets them, and the accuracy, from one fused operation. Log keys, losses
-    and gradients are ``mmseg``'s to rounding.
+    and gradients are ``mmseg``'s to rounding. A head with losses besides may have
+    ``forward_with_losses(inputs, data_samples) -> (logits, losses)``; only those are its own then.
 
     *Evaluation.* ``pred_sem_seg`` comes from a fused operation, too, if the last head has the base
     class's ``predict`` and more than one output channel. ``seg_logits`` are there as always, but
@@ -66,7 +67,10 @@ class FusedSegmentorMixin:
         """Losses of one head for its input features, with ``name`` as prefix of their keys."""
         reason = why_loss_is_not_fused(head)
         self._log_path(f"loss of {name}", head, reason)
-        if reason is None:
+        if reason is None and hasattr(head, "forward_with_losses"):
+            logits, losses = head.forward_with_losses(*features, data_samples)
+            losses = {**fused_losses(head, logits, data_samples), **losses}
+        elif reason is None:
             losses = fused_losses(head, head.forward(*features), data_samples)
         else:
             losses = head.loss(*features, data_samples, self.train_cfg)
