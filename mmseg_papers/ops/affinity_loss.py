@@ -179,7 +179,7 @@ def add_affinity_sums(
     if logits.is_cuda:
         from .affinity_loss_triton import add_affinity_sums_triton
 
-        add_affinity_sums_triton(sums, logits, label, first_key, clamped_bce)
+        add_affinity_sums_triton(sums, logits, label, first_key, LARGEST_LOSS, clamped_bce)
         return
     for block in _blocks(logits, label, first_key):
         z = block.of(logits).to(sums.dtype)
@@ -211,7 +211,9 @@ def affinity_sums_gradient(
     if logits.is_cuda:
         from .affinity_loss_triton import affinity_sums_gradient_triton
 
-        affinity_sums_gradient_triton(grad, logits, label, first_key, clamped_bce, out)
+        affinity_sums_gradient_triton(
+            grad, logits, label, first_key, SMALLEST_VARIANCE, clamped_bce, out
+        )
         return
     for block in _blocks(logits, label, first_key):
         of_mine, of_total, of_others, of_bce = (
