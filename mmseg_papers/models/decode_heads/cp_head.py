@@ -69,10 +69,11 @@ class CPHead(BaseDecodeHead):
         **kwargs,
     ) -> None:
         super().__init__(in_channels, channels, **kwargs)
-        size = (prior_size, prior_size) if isinstance(prior_size, int) else tuple(prior_size)
+        is_sequence = isinstance(prior_size, (tuple, list))
+        size = tuple(prior_size) if is_sequence else (prior_size, prior_size)
         if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
             raise ValueError(
-                f"prior_size must be one or two positive ints: the height and width of the "
+                f"prior_size must be one or two positive ints, the height and width of the "
                 f"backbone's map, got {prior_size!r}"
             )
         positions = size[0] * size[1]
