@@ -26,12 +26,11 @@ def affinity_loss_reference(logits: Tensor, label: Tensor, empty_rows: str = "cl
     """
     prior = logits.sigmoid().flatten(2).transpose(1, 2)  # queries, keys
     affinity = (label[:, :, None] == label[:, None]).to(prior)
-    others = 1 - affinity
-    mine = affinity - torch.eye(label.shape[1]).to(prior)
-    is_alone, is_alike = mine.sum(2) == 0, others.sum(2) == 0
-    recall = (prior * mine).sum(2) / mine.sum(2).clamp(min=1)
-    precision = (prior * mine).sum(2) / prior.sum(2)
-    specificity = ((1 - prior) * others).sum(2) / others.sum(2).clamp(min=1)
+    strangers = 1 - affinity
+    companions = affinity - torch.eye(label.shape[1]).to(prior)
+    found = (prior * companions).sum(2)
+    rejected = ((1 - prior) * strangers).sum(2)
+    num_companions, num_strangers = companions.sum(2), strangers.sum(2)
 
     def loss(ratio: Tensor, is_empty: Tensor) -> Tensor:
         ratio = ratio.masked_fill(is_empty, 0.0 if empty_rows == "clamp" else 1.0).clamp(max=1)
@@ -40,9 +39,9 @@ def affinity_loss_reference(logits: Tensor, label: Tensor, empty_rows: str = "cl
     return torch.stack(
         [
             F.binary_cross_entropy(prior, affinity),
-            loss(recall, is_alone),
-            loss(specificity, is_alike),
-            loss(precision, is_alone),
+            loss(found / num_companions.clamp(min=1), num_companions == 0),
+            loss(rejected / num_strangers.clamp(min=1), num_strangers == 0),
+            loss(found / prior.sum(2), num_companions == 0),
         ]
     )
 
