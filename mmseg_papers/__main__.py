@@ -1,4 +1,4 @@
-"""Command line: ``python -m mmseg_papers check`` and ``python -m mmseg_papers config``."""
+"""Command line: ``python -m mmseg_papers check``, ``config`` and ``predict``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from rich.progress import track
 
 from . import LINE, __version__
+from .apis import Predictor, find_files, predict_files
 from .stack import LINES, installed_version
 
 CONFIGS = Path(__file__).parent / ".mim" / "configs"
@@ -155,6 +157,28 @@ def write_config(config: Config, folder: Path) -> Path:
     return target
 
 
+def predict_command(args: argparse.Namespace) -> int:
+    """Run ``predict``; the exit status is 1 if a file, config or checkpoint cannot be used."""
+    try:
+        files = find_files(args.sources)
+        predictor = Predictor(resolved_config(args.config), args.checkpoint, args.device)
+        tables = predict_files(
+            predictor,
+            track(files, "predicting"),
+            args.out,
+            batch_size=args.batch_size,
+            opacity=args.opacity,
+        )
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for file, table in tables.items():
+        shares = ", ".join(f"{row['class']} {row['share']:.0%}" for row in table[:5])
+        print(f"{file}: {shares}")
+    print(f"wrote {args.out}/overlay, labels, confidence and classes.json")
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
@@ -179,9 +203,19 @@ def main(argv: list[str] | None = None) -> int:
         metavar="KEY=VALUE",
         help="options of FolderDataset, such as label_colors='[(0,0,0),(255,0,0)]'",
     )
+    predict = commands.add_parser("predict", help="draw what a model sees in images and videos")
+    predict.add_argument("config", help="a config file, or a packaged config's name")
+    predict.add_argument("checkpoint")
+    predict.add_argument("sources", nargs="+", metavar="FILE", help="file, folder, pattern, video")
+    predict.add_argument("--out", type=Path, default=Path("work_dirs/predict"), metavar="DIR")
+    predict.add_argument("--batch-size", type=int, default=1, metavar="N")
+    predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
+    predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
     args = parser.parse_args(argv)
     if args.command == "config" and (args.data_root is None) != (args.classes is None):
         parser.error("--data-root and --classes go together")
+    if args.command == "predict":
+        return predict_command(args)
     if args.command == "check":
         for part, state in environment().items():
             print(f"{part:<16}{state}")

@@ -7,6 +7,7 @@ names, so a config cannot use others. What they return for sound files is the sa
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 import cv2
@@ -20,6 +21,9 @@ from PIL import Image, UnidentifiedImageError
 
 #: Modes of Pillow whose colour pixels are OpenCV's, to the bit.
 SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
+#: Files that may hold any number of channels.
+BAND_SUFFIXES = (".npy", ".tif", ".tiff")
+MOST_CHANNELS_OF_OPENCV = 4
 
 
 @TRANSFORMS.register_module(name="LoadImageFromFile")
@@ -28,8 +32,10 @@ class StrictLoadImageFromFile(LoadImageFromFile):
 
     OpenCV decodes a truncated file without complaint and fills the rest with grey, so with the
     default backend Pillow reads the file: for its pixels where these are OpenCV's (8-bit images in
-    colour), else only to see whether it is whole. Arguments are those of ``mmcv``'s
-    ``LoadImageFromFile``.
+    colour), else only to see whether it is whole. NumPy files (H, W, C) and TIFF files with more
+    than four channels, in one page or one a page, are loaded as they are; the latter need tifffile,
+    since OpenCV does not read them. Arguments are those of ``mmcv``'s ``LoadImageFromFile``; images
+    with other channels than BGR need ``color_type='unchanged'`` (or ``'grayscale'``).
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -46,10 +52,14 @@ class StrictLoadImageFromFile(LoadImageFromFile):
             ValueError: If the file cannot be read or decoded.
         """
         try:
-            if self.imdecode_backend != "cv2" or self.file_client_args is not None:
-                return super().transform(results)
-            image = self._decode(fileio.get(results["img_path"], backend_args=self.backend_args))
-        except (OSError, SyntaxError, AssertionError, cv2.error) as error:
+            path, image = results["img_path"], None
+            if path.lower().endswith(BAND_SUFFIXES):
+                image = self._load_bands(path)
+            if image is None:
+                if self.imdecode_backend != "cv2" or self.file_client_args is not None:
+                    return super().transform(results)
+                image = self._decode(fileio.get(path, backend_args=self.backend_args))
+        except (OSError, SyntaxError, AssertionError, ValueError, cv2.error) as error:
             # SyntaxError: Pillow's for a damaged PNG.
             if self.ignore_empty:
                 return None
@@ -60,6 +70,24 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         results["img"] = image.astype(np.float32) if self.to_float32 else image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
+
+    def _load_bands(self, path: str) -> np.ndarray | None:
+        """Load a NumPy file or a TIFF that OpenCV cannot read; None for another TIFF."""
+        content = io.BytesIO(fileio.get(path, backend_args=self.backend_args))
+        if path.lower().endswith(".npy"):
+            return np.load(content, allow_pickle=False)
+        with contextlib.suppress(UnidentifiedImageError), Image.open(content) as picture:
+            pages = getattr(picture, "n_frames", 1)
+            if pages == 1 and len(picture.getbands()) <= MOST_CHANNELS_OF_OPENCV:
+                return None
+        try:
+            import tifffile
+        except ImportError as error:
+            raise OSError("a TIFF of this kind needs tifffile: pip install tifffile") from error
+        content.seek(0)
+        array = tifffile.imread(content)
+        is_band_first = array.ndim == 3 and array.shape[0] < min(array.shape[1:])
+        return array.transpose(1, 2, 0) if is_band_first else array
 
     def _decode(self, content: bytes) -> np.ndarray:
         backend = "cv2"
