@@ -49,7 +49,7 @@ def affinity_loss_reference(logits: Tensor, label: Tensor, empty_rows: str = "cl
 def affinity_loss(
     logits: Tensor, label: Tensor, empty_rows: str = "clamp", clamped_bce: bool = False
 ) -> Tensor:
-    """The four terms of CPNet's affinity loss (arXiv:2004.01547, equations 2 to 6).
+    """The four terms of CPNet's affinity loss (arXiv:2004.01547).
 
     A context prior says of every two positions how likely they are of one class. For N positions
     the authors build six N x N tensors to judge it; here it is read in blocks, forward and

@@ -17,7 +17,7 @@ from ..losses import AffinityLoss, label_of_positions
 
 @MODELS.register_module()
 class CPHead(BaseDecodeHead):
-    """Context prior head (arXiv:2004.01547, sections 3.1 to 3.4).
+    """Context prior head (arXiv:2004.01547, the context prior layer).
 
     Aggregated features V predict, for every position, which of all N positions are of its class:
     the context prior P, one channel of a 1x1 convolution for each position. P gathers the context

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class AggregationModule(BaseModule):
-    """CPNet's aggregation module (arXiv:2004.01547, section 3.3).
+    """CPNet's aggregation module (arXiv:2004.01547).
 
     A 3x3 convolution reduces the channels; then a k x 1 and a 1 x k depthwise convolution, and the
     same in the other order, see k x k positions, and their sum is normalised. The depthwise

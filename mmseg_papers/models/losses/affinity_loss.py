@@ -28,7 +28,7 @@ class AffinityLoss(nn.Module):
     """Supervises a context prior with the classes of every two positions.
 
     The unary term judges each pair alone; the global terms judge the recall, specificity and
-    precision of each position's row (arXiv:2004.01547, equations 2 to 6). What is computed, and
+    precision of each position's row (arXiv:2004.01547). What is computed, and
     where paper and code differ, is told by :func:`mmseg_papers.ops.affinity_loss`.
 
     The value is noisy by design: with ``empty_rows='clamp'`` a position without a companion adds

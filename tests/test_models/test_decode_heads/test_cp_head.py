@@ -5,11 +5,13 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_papers import ops
+from mmseg_papers.__main__ import packaged_configs
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.losses import AffinityLoss, label_of_positions
 
@@ -74,7 +76,7 @@ def test_inference_streams_and_equals_the_whole_prior(groups, memory_format, mon
 
 
 def test_both_contexts_are_the_papers():
-    """Equations 7 and 8 with the code's 1 / N, for a prior by query and key."""
+    """P V / N and (1 - P) V / N as the authors' code has them, for P by query and key."""
     model = unsettled(head()).eval()
     x = torch.randn(1, 8, *SIZE)
     found = {}
@@ -279,3 +281,32 @@ def test_multiply_adds(depth, crop, classes, backbone, of_head):
     gathers = 2 * 512 * (crop // 8) ** 4
     assert counts[trunk] / 1e9 == pytest.approx(backbone, abs=0.05)
     assert (counts[cp_head] + gathers) / 1e9 == pytest.approx(of_head, abs=0.1)
+
+
+@pytest.mark.torch_2_7
+@pytest.mark.parametrize("grad", [False, True])
+def test_an_exported_head_holds_stock_operators_only(grad):
+    model = unsettled(head(in_channels=8)).eval()
+    features = torch.randn(1, 8, *SIZE)
+    with torch.set_grad_enabled(grad):
+        program = torch.export.export(model, ([features],))
+        targets = [str(n.target) for n in program.graph.nodes if n.op == "call_function"]
+        assert not [t for t in targets if "mmseg_papers" in t]
+        torch.testing.assert_close(program.module()([features]), model([features]))
+
+
+CONFIGS = [name for name in packaged_configs() if name.startswith("cpnet")]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configs_tie_prior_windows_and_padding_to_the_crop(name):
+    config = Config.fromfile(packaged_configs()[name])
+    crop, model = tuple(config.crop_size), config.model
+    assert tuple(model.decode_head.prior_size) == tuple(-(-side // 8) for side in crop)
+    assert model.test_cfg.mode == "slide"
+    assert tuple(model.test_cfg.crop_size) == crop
+    assert all(0 < s <= c for s, c in zip(model.test_cfg.stride, crop, strict=True))
+    assert tuple(model.data_preprocessor.size) == crop
+    assert tuple(model.data_preprocessor.test_cfg.size) == crop
+    crops = [step for step in config.train_dataloader.dataset.pipeline if "crop_size" in step]
+    assert [tuple(step.crop_size) for step in crops] == [crop]
