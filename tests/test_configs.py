@@ -13,10 +13,16 @@ from mmseg.registry import DATASETS, MODELS
 
 from mmseg_papers.__main__ import CONFIGS, packaged_configs
 
-from .generated_data import data_sets, shrink
+from .generated_data import CROP, data_sets, shrink
 
 #: Folder of configs -> options that its models need beyond what ``shrink`` sets.
-OPTIONS: dict[str, dict] = {}
+OPTIONS: dict[str, dict] = {
+    # The prior fits one crop, which smaller test images are padded to.
+    "cpnet": {
+        "model.decode_head.prior_size": (CROP[0] // 8, CROP[1] // 8),
+        "model.data_preprocessor.test_cfg.size": CROP,
+    },
+}
 NAMES = list(packaged_configs())
 
 

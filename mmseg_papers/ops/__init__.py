@@ -3,7 +3,16 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .affinity_loss import affinity_loss, affinity_loss_reference, affinity_sums, affinity_terms
 from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
+from .context_prior import (
+    PriorStatistics,
+    context_prior,
+    context_prior_and_sums,
+    context_prior_and_sums_reference,
+    context_prior_reference,
+    gather_context,
+)
 from .feature_affinity import feature_affinity, feature_affinity_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
@@ -22,9 +31,18 @@ from .upsampled_concat import (
 
 __all__ = [
     "Conv1x1OfUpsampledConcat",
+    "PriorStatistics",
     "UpsampleAdd",
     "UpsampleArgmax",
     "UpsampleCrossEntropy",
+    "affinity_loss",
+    "affinity_loss_reference",
+    "affinity_sums",
+    "affinity_terms",
+    "context_prior",
+    "context_prior_and_sums",
+    "context_prior_and_sums_reference",
+    "context_prior_reference",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
     "conv3x3_of_upsampled_concat",
@@ -33,6 +51,7 @@ __all__ = [
     "conv_of_constant_concat_reference",
     "feature_affinity",
     "feature_affinity_reference",
+    "gather_context",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

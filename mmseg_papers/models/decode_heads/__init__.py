@@ -1,5 +1,6 @@
 """Decode heads."""
 
+from .cp_head import CPHead
 from .deeplabv3_head import DeepLabV3Head, DeepLabV3PlusHead
 from .deeplabv3plus_decoder_head import DeepLabV3PlusDecoderHead
 from .espnetv2_head import ESPNetv2Head
@@ -9,6 +10,7 @@ from .sisr_head import DeepLabV3PlusSISRHead, SISRHead
 
 __all__ = [
     "ASPOCRHead",
+    "CPHead",
     "DeepLabV3Head",
     "DeepLabV3PlusDecoderHead",
     "DeepLabV3PlusHead",

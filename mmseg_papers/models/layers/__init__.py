@@ -1,5 +1,6 @@
 """Building blocks that several models share."""
 
+from .aggregation import AggregationModule
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer
@@ -11,6 +12,7 @@ from .stream_concat import convolve_concat, select_streams
 
 __all__ = [
     "ASPP",
+    "AggregationModule",
     "BilinearSSSR",
     "CompleteLoading",
     "DeconvSSSR",

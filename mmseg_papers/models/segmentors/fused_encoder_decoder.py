@@ -29,7 +29,9 @@ class FusedSegmentorMixin:
     without ``OHEMPixelSampler``) as :class:`mmseg.models.decode_heads.BaseDecodeHead` computes it
     gets it, and the accuracy, from a fused operation; its other losses share one resized map. Log
     keys, losses and gradients are ``mmseg``'s to rounding. With one output channel ``acc_seg``
-    differs: see :func:`mmseg_papers.models.segmentors.fused_loss.fused_losses`.
+    differs: see :func:`mmseg_papers.models.segmentors.fused_loss.fused_losses`. A head that
+    computes losses of its own besides has ``forward_with_losses(inputs, data_samples) -> (logits,
+    losses)``, as :class:`mmseg_papers.models.decode_heads.CPHead`.
 
     *Evaluation.* ``pred_sem_seg`` comes from a fused operation, too, if the last head has the base
     class's ``predict`` and more than one output channel. ``seg_logits`` are there as always, but
@@ -75,7 +77,10 @@ class FusedSegmentorMixin:
         """Losses of one head for its input features, with ``name`` as prefix of their keys."""
         reason = why_loss_is_not_fused(head)
         self._log_path(f"loss of {name}", head, reason)
-        if reason is None:
+        if reason is None and hasattr(head, "forward_with_losses"):
+            logits, losses = head.forward_with_losses(*features, data_samples)
+            losses = {**fused_losses(head, logits, data_samples), **losses}
+        elif reason is None:
             losses = fused_losses(head, head.forward(*features), data_samples)
         else:
             losses = head.loss(*features, data_samples, self.train_cfg)

@@ -21,7 +21,7 @@ from ..losses.ohem_cross_entropy_loss import OhemCrossEntropyLoss
 
 def why_loss_is_not_fused(head: nn.Module) -> str | None:
     """What in a head keeps its losses from :func:`fused_losses`; None if nothing does."""
-    if overrides(head, "loss"):
+    if overrides(head, "loss") and not hasattr(head, "forward_with_losses"):
         return f"{type(head).__name__} has a loss of its own"
     if overrides(head, "loss_by_feat"):
         return f"{type(head).__name__} has a loss_by_feat of its own"

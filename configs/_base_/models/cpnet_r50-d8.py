@@ -1,0 +1,50 @@
+# A data set's config gives num_classes, prior_size = crop / 8 rounded up, and the crop itself: as
+# size, as test size, which pads smaller images, and as window.
+norm_cfg = dict(type="SyncBN", requires_grad=True)
+model = dict(
+    type="FusedEncoderDecoder",
+    data_preprocessor=dict(
+        type="SegDataPreProcessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+    ),
+    backbone=dict(
+        type="ResNetV1c",
+        depth=50,
+        dilations=(1, 1, 2, 4),
+        strides=(1, 2, 1, 1),
+        contract_dilation=True,
+        norm_cfg=norm_cfg,
+        init_cfg=dict(type="Pretrained", checkpoint="open-mmlab://resnet50_v1c"),
+    ),
+    decode_head=dict(
+        type="CPHead",
+        in_channels=2048,
+        in_index=3,
+        channels=512,
+        prior_channels=512,
+        am_kernel_size=11,
+        dropout_ratio=0.1,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type="CrossEntropyLoss"),
+        loss_prior_decode=dict(type="AffinityLoss"),
+    ),
+    auxiliary_head=dict(
+        type="FCNHead",
+        in_channels=1024,
+        in_index=2,
+        channels=256,
+        num_convs=1,
+        concat_input=False,
+        dropout_ratio=0.1,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type="CrossEntropyLoss", loss_weight=0.4),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode="slide"),
+)

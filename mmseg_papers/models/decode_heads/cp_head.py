@@ -1,0 +1,240 @@
+"""Head of CPNet."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from mmcv.cnn import ConvModule
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...ops import context_prior, context_prior_and_sums, gather_context
+from ..layers import AggregationModule
+from ..losses import AffinityLoss, label_of_positions
+
+
+@MODELS.register_module()
+class CPHead(BaseDecodeHead):
+    """Context prior head (arXiv:2004.01547, the context prior layer).
+
+    Aggregated features V predict, for every position, which of all N positions are of its class:
+    the context prior P, one channel of a 1x1 convolution for each position. P gathers the context
+    of the same class, P V / N, and 1 - P that of the others, of which the second is the mean of V
+    minus the first. Both join the backbone's map. P itself is supervised by :class:`AffinityLoss`.
+
+    In evaluation P is streamed (:func:`mmseg_papers.ops.context_prior`) and no N x N map exists.
+
+    Because a channel stands for an absolute position, the head fits one size of feature map.
+
+    Where paper and code differ we follow the code: contexts are divided by N, and a 1x1 convolution
+    with BN and ReLU follows each. Unlike the authors', :meth:`forward` returns the class scores
+    only; :meth:`forward_with_prior` returns P, too.
+
+    Args:
+        in_channels (int): Channels of the backbone's map.
+        channels (int): Channels before the classifier. Default: 512.
+        prior_channels (int): Channels of V. Default: 512.
+        prior_size (int | tuple[int, int]): Height and width of the map: the crop's divided by the
+            backbone's stride, rounded up.
+        am_kernel_size (int): Kernel size of the aggregation, odd. Default: 11.
+        groups (int): Groups of the prior's convolution. Default: 1.
+        output_stride (int): The backbone's; it serves to name the crop in error messages.
+            Default: 8.
+        stream_training (bool): Never hold an N x N map in training either, at about the same time
+            (:func:`mmseg_papers.ops.context_prior_and_sums`). Default: False.
+        loss_prior_decode (dict): Of the prior. Default: ``dict(type='AffinityLoss')``.
+        **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``in_index``, ``norm_cfg``,
+            ``dropout_ratio``, ``loss_decode``, ``sampler`` and so on.
+
+    Raises:
+        ValueError: If ``prior_size``, ``groups``, ``am_kernel_size`` or ``norm_cfg`` are not as
+            described, or if ``stream_training`` meets a norm other than batch normalisation or a
+            loss other than ``AffinityLoss``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int = 512,
+        *,
+        prior_size: int | tuple[int, int],
+        prior_channels: int = 512,
+        am_kernel_size: int = 11,
+        groups: int = 1,
+        output_stride: int = 8,
+        stream_training: bool = False,
+        loss_prior_decode: dict = dict(type="AffinityLoss"),  # noqa: B006  (never changed)
+        **kwargs,
+    ) -> None:
+        super().__init__(in_channels, channels, **kwargs)
+        is_sequence = isinstance(prior_size, (tuple, list))
+        size = tuple(prior_size) if is_sequence else (prior_size, prior_size)
+        if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+            raise ValueError(
+                f"prior_size must be one or two positive ints, the height and width of the "
+                f"backbone's map, got {prior_size!r}"
+            )
+        positions = size[0] * size[1]
+        if groups < 1 or prior_channels % groups or positions % groups:
+            raise ValueError(
+                f"groups must divide prior_channels={prior_channels} and the {positions} positions "
+                f"of prior_size={size}, got {groups}"
+            )
+        self.prior_size = size
+        self.output_stride = output_stride
+        self.stream_training = stream_training
+        self.aggregation = AggregationModule(
+            in_channels, prior_channels, am_kernel_size, self.conv_cfg, self.norm_cfg
+        )
+        norm = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg)
+        self.prior_conv = ConvModule(
+            prior_channels, positions, 1, groups=groups, act_cfg=None, **norm
+        )
+        norm.update(act_cfg=self.act_cfg)
+        self.intra_conv = ConvModule(prior_channels, prior_channels, 1, **norm)
+        self.inter_conv = ConvModule(prior_channels, prior_channels, 1, **norm)
+        self.bottleneck = ConvModule(
+            in_channels + 2 * prior_channels, channels, 3, padding=1, **norm
+        )
+        self.loss_prior_decode = MODELS.build(loss_prior_decode)
+        if stream_training:
+            loss = type(self.loss_prior_decode).__name__
+            if not isinstance(self.loss_prior_decode, AffinityLoss):
+                raise ValueError(
+                    f"loss_prior_decode must be AffinityLoss with stream_training=True, got {loss}"
+                )
+            if not self._normalises_by_batch:
+                raise ValueError(
+                    "norm_cfg must be affine batch normalisation (BN, SyncBN) with running "
+                    f"statistics with stream_training=True, got {self.norm_cfg}"
+                )
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Class scores.
+
+        Args:
+            inputs (tuple[Tensor, ...]): The backbone's maps.
+
+        Returns:
+            Tensor: (B, num_classes, h, w) for a map of ``prior_size`` (h, w).
+
+        Raises:
+            ValueError: If the map has another size.
+        """
+        x, value = self._aggregate(inputs)
+        norm = self.prior_conv.norm
+        if torch.is_grad_enabled() or norm.training or not self._normalises_by_batch:
+            context = gather_context(value, self.prior_conv(value))
+        else:
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+            shift = norm.bias - norm.running_mean * scale
+            conv = self.prior_conv.conv
+            context = context_prior(value, conv.weight, scale, shift, conv.groups)
+        return self._classify(x, value, context)
+
+    def forward_with_prior(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Class scores and the whole context prior.
+
+        Args:
+            inputs (tuple[Tensor, ...]): The backbone's maps.
+
+        Returns:
+            tuple[Tensor, Tensor]: Scores (B, num_classes, h, w), and P (B, N, N) by query and key,
+            both row-major over ``prior_size``.
+        """
+        x, value = self._aggregate(inputs)
+        logits = self.prior_conv(value)
+        scores = self._classify(x, value, gather_context(value, logits))
+        return scores, logits.sigmoid().flatten(2).transpose(1, 2)
+
+    def forward_with_losses(
+        self, inputs: tuple[Tensor, ...], batch_data_samples: list
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Class scores and the losses that need more than those.
+
+        Args:
+            inputs (tuple[Tensor, ...]): The backbone's maps.
+            batch_data_samples (list[SegDataSample]): With ``gt_sem_seg`` of one size.
+
+        Returns:
+            tuple[Tensor, dict[str, Tensor]]: Scores (B, num_classes, h, w), and the prior's loss
+            by its name.
+        """
+        x, value = self._aggregate(inputs)
+        label = label_of_positions(self._stack_batch_gt(batch_data_samples), self.prior_size)
+        if self.stream_training:
+            context, loss = self._streamed(value, label)
+        else:
+            logits = self.prior_conv(value)
+            context = gather_context(value, logits)
+            loss = self.loss_prior_decode(logits, label)
+        return self._classify(x, value, context), {self.loss_prior_decode.loss_name: loss}
+
+    def loss(
+        self, inputs: tuple[Tensor, ...], batch_data_samples: list, train_cfg: dict
+    ) -> dict[str, Tensor]:
+        """Losses of the classes and of the prior.
+
+        Args:
+            inputs (tuple[Tensor, ...]): The backbone's maps.
+            batch_data_samples (list[SegDataSample]): With ``gt_sem_seg`` of one size.
+            train_cfg (dict): Not used.
+
+        Returns:
+            dict[str, Tensor]: Losses by name, and ``acc_seg``.
+        """
+        scores, losses = self.forward_with_losses(inputs, batch_data_samples)
+        return {**self.loss_by_feat(scores, batch_data_samples), **losses}
+
+    @property
+    def _normalises_by_batch(self) -> bool:
+        norm = self.prior_conv.norm
+        return isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats
+
+    def _aggregate(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        x = self._transform_inputs(inputs)
+        if x.shape[2:] != self.prior_size:
+            stride, got = self.output_stride, tuple(x.shape[2:])
+            crop = tuple(n * stride for n in self.prior_size)
+            raise ValueError(
+                f"the backbone's map is {got}, but prior_size={self.prior_size} fits crops of "
+                f"{crop} at stride {stride} only. Train with crop_size={crop}, or set "
+                "prior_size to the crop's size / stride, rounded up; test with "
+                f"test_cfg=dict(mode='slide', crop_size={crop}, stride=..) and, for images smaller "
+                f"than that, data_preprocessor=dict(size={crop}, test_cfg=dict(size={crop}))"
+            )
+        return x, self.aggregation(x)
+
+    def _classify(self, x: Tensor, value: Tensor, context: Tensor) -> Tensor:
+        of_others = value.mean((2, 3), keepdim=True) - context
+        maps = [x, self.intra_conv(context), self.inter_conv(of_others)]
+        return self.cls_seg(self.bottleneck(torch.cat(maps, dim=1)))
+
+    def _streamed(self, value: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        conv, norm, loss = self.prior_conv.conv, self.prior_conv.norm, self.loss_prior_decode
+        group = None
+        if isinstance(norm, nn.SyncBatchNorm) and dist.is_initialized():
+            group = norm.process_group or dist.group.WORLD
+        context, sums, statistics = context_prior_and_sums(
+            value,
+            conv.weight,
+            norm.weight,
+            norm.bias,
+            label,
+            statistics=None if norm.training else (norm.running_mean, norm.running_var),
+            eps=norm.eps,
+            groups=conv.groups,
+            clamped_bce=loss.clamped_bce,
+            process_group=group,
+        )
+        if norm.training:
+            norm.num_batches_tracked += 1
+            momentum = norm.momentum
+            if momentum is None:
+                momentum = 1 / norm.num_batches_tracked.item()
+            unbiased = statistics.var * (statistics.count / max(statistics.count - 1, 1))
+            norm.running_mean.lerp_(statistics.mean.to(norm.running_mean), momentum)
+            norm.running_var.lerp_(unbiased.to(norm.running_var), momentum)
+        return context, loss.from_sums(sums, label)
