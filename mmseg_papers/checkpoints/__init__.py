@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cpnet, hrnet
+from . import cpnet, dsrl, hrnet
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "cpnet": cpnet.convert,
+    "dsrl": dsrl.convert,
     "hrnet": hrnet.convert,
 }
 

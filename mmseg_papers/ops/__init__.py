@@ -18,6 +18,7 @@ from .context_prior import (
     context_prior_reference,
     gather_context,
 )
+from .feature_affinity import feature_affinity, feature_affinity_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -29,6 +30,8 @@ from .upsampled_concat import (
     Conv1x1OfUpsampledConcat,
     conv1x1_of_upsampled_concat,
     conv1x1_of_upsampled_concat_reference,
+    conv3x3_of_upsampled_concat,
+    conv3x3_of_upsampled_concat_reference,
 )
 
 __all__ = [
@@ -47,8 +50,12 @@ __all__ = [
     "context_prior_reference",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv3x3_of_upsampled_concat",
+    "conv3x3_of_upsampled_concat_reference",
     "conv_of_constant_concat",
     "conv_of_constant_concat_reference",
+    "feature_affinity",
+    "feature_affinity_reference",
     "gather_context",
     "upsample_add",
     "upsample_add_reference",
