@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmcv.cnn import fuse_conv_bn
 from mmseg.models.backbones import HRNet
 
 from mmseg_papers.models.backbones import HighResolutionNet
@@ -45,6 +46,22 @@ def test_differs_from_mmseg_where_mmseg_is_wrong():
     with torch.no_grad():
         a, b = theirs(x)[0], ours(x)[0]
     assert (a - b).abs().max() > 1e-2 * a.abs().mean()
+
+
+@pytest.mark.parametrize("upsample_mode", ["bilinear", "nearest"])
+def test_folded_batch_norm_changes_nothing(upsample_mode):
+    net = HighResolutionNet(arch="w18_small_v1", upsample_mode=upsample_mode).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    x = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = net(x)
+        folded = fuse_conv_bn(net)
+        assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+        for a, b in zip(folded(x), expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_mmsegs_train_returns_nothing():
