@@ -1,6 +1,7 @@
 """Backbones."""
 
+from .aligned_xception import AlignedXception
 from .atrous_resnet import AtrousResNet
 from .hrnet import HighResolutionNet
 
-__all__ = ["AtrousResNet", "HighResolutionNet"]
+__all__ = ["AlignedXception", "AtrousResNet", "HighResolutionNet"]

@@ -1,10 +1,12 @@
 """Segmentors that train and evaluate any MMSeg model in less memory, with mmseg's results."""
 
+from .atrous_encoder_decoder import AtrousEncoderDecoder
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
 from .lazy_pixel_data import LazyPixelData
 
 __all__ = [
+    "AtrousEncoderDecoder",
     "FusedCascadeEncoderDecoder",
     "FusedEncoderDecoder",
     "FusedSegTTAModel",
