@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import hrnet
+from . import deeplab, hrnet
+from .tensorflow import read_tensorflow_checkpoint
 
 #: paper -> its converter
-CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {"hrnet": hrnet.convert}
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "deeplab": deeplab.convert,
+    "hrnet": hrnet.convert,
+}
 
 
 def convert_state_dict(
@@ -45,4 +49,4 @@ def convert_state_dict(
     return CONVERTERS[paper](tensors, **options)
 
 
-__all__ = ["CONVERTERS", "convert_state_dict"]
+__all__ = ["CONVERTERS", "convert_state_dict", "read_tensorflow_checkpoint"]

@@ -1,7 +1,9 @@
 """What the authors' code computes, and how our modules are compared with it.
 
 ``tests/data/reference/<paper>/<case>.{json,npz}`` hold a case; ``tests/reference/<paper>.py`` has
-``build(case)``, which makes our module of a case. A new paper adds its cases and such a file.
+``build(case)``, which makes our module of a case, and, where cases need it, ``prepare(case,
+weights)``, which changes the filled weights as the case's notes say. A new paper adds its cases and
+such a file.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -45,17 +48,24 @@ class Case:
 
     def weights(self, **options) -> dict[str, Tensor]:
         """The case's weights, filled under the authors' names and converted to ours."""
-        return convert_state_dict(self.paper, fill.fill_state_dict(self.spec["keys"]), **options)
+        filled = fill.fill_state_dict(self.spec["keys"])
+        if prepare := getattr(self._builder(), "prepare", None):
+            filled = prepare(self, filled)
+        return convert_state_dict(self.paper, filled, **options)
+
+    def _builder(self) -> ModuleType:
+        return importlib.import_module(f"{__name__}.{self.paper}")
 
     def inputs(self) -> list[Tensor]:
-        """The input maps, standard normal."""
+        """The input maps, standard normal; none for a case that describes others."""
         specs = self.spec["input"]
         specs = specs if isinstance(specs, list) else [specs]
+        specs = [s for first in specs for s in (first, first.get("second", {})) if "shape" in s]
         return [torch.from_numpy(fill.input_image(s["shape"], s["seed"])) for s in specs]
 
     def run(self) -> dict[str, Tensor]:
         """Our module's outputs, under the case's names."""
-        module, call = importlib.import_module(f"{__name__}.{self.paper}").build(self)
+        module, call = self._builder().build(self)
         module.load_state_dict(self.weights(), strict=True)
         with torch.no_grad():
             return call(module.eval(), self.inputs())
