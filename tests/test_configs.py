@@ -16,7 +16,11 @@ from mmseg_papers.__main__ import CONFIGS, packaged_configs
 from .generated_data import data_sets, shrink
 
 #: Folder of configs -> options that its models need beyond what ``shrink`` sets.
-OPTIONS: dict[str, dict] = {}
+OPTIONS: dict[str, dict] = {
+    # Evaluates at the generated images' size instead of padding them to the data set's.
+    "deeplabv3": {"model.data_preprocessor.test_cfg": None},
+    "deeplabv3plus": {"model.data_preprocessor.test_cfg": None},
+}
 NAMES = list(packaged_configs())
 
 
@@ -63,7 +67,7 @@ def without_pretrained(part):
 def test_is_what_its_name_says(name):
     config = load(name)
     gpus, batch, schedule, _data, height, width = re.fullmatch(
-        r".+_(\d+)xb(\d+)-(\d+k|\d+iters)_([a-z-]+)-(\d+)x(\d+)", name
+        r".+_(\d+)xb(\d+)-(\d+k|\d+iters)_([a-z0-9-]+)-(\d+)x(\d+)", name
     ).groups()
     assert config.train_dataloader.batch_size == int(batch), f"{gpus} GPUs, {batch} images each"
     iters = int(schedule.rstrip("iters").rstrip("k")) * (1000 if schedule.endswith("k") else 1)

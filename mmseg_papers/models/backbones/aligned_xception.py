@@ -166,7 +166,7 @@ class AlignedXception(CompleteLoading, BaseModule):
             self.blocks.append(XceptionModule(width, channels, shortcut, not is_last, norm_cfg))
             width = channels[-1]
         self._strides = [stride for _, stride, _ in rows]
-        # The decoder reads inside the last modules of strides 4, 8 and 16: those that have a stride.
+        # The decoder reads inside the last modules of strides 4, 8 and 16, which are strided.
         self._taps = [i for i, stride in enumerate(self._strides) if stride == 2][1:]
         self.set_output_stride(output_stride)
 
