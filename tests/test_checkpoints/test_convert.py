@@ -14,7 +14,7 @@ BIASED_HEAD = {
 
 
 def test_unknown_paper():
-    with pytest.raises(ValueError, match=r"paper must be one of hrnet.*got 'resnet'"):
+    with pytest.raises(ValueError, match=r"paper must be one of .*hrnet.*got 'resnet'"):
         convert_state_dict("resnet", {})
 
 
