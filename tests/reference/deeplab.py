@@ -146,12 +146,7 @@ def _decoder(case: Case) -> Build:
         channels=(width, width),
         separable=option(case, "decoder_use_separable_conv"),
     )
-
-    def call(net: nn.Module, _: list[Tensor]) -> dict[str, Tensor]:
-        maps = [fill.input_image(spec["shape"], spec["seed"]) for spec in inputs]
-        return dict(out=net(*map(torch.from_numpy, maps)))
-
-    return decoder, call
+    return decoder, lambda net, xs: dict(out=net(*xs))
 
 
 def _tensorflow_model(case: Case) -> Build:

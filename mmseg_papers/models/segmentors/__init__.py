@@ -4,6 +4,7 @@ from .atrous_encoder_decoder import AtrousEncoderDecoder
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
 from .lazy_pixel_data import LazyPixelData
+from .multi_band_preprocessor import MultiBandPreProcessor
 
 __all__ = [
     "AtrousEncoderDecoder",
@@ -11,4 +12,5 @@ __all__ = [
     "FusedEncoderDecoder",
     "FusedSegTTAModel",
     "LazyPixelData",
+    "MultiBandPreProcessor",
 ]
