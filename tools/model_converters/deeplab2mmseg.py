@@ -1,6 +1,6 @@
 """Convert a published DeepLab checkpoint for this package.
 
-python tools/model_converters/deeplab.py xception_65/model.ckpt pretrained/xception_65.pth
+python tools/model_converters/deeplab2mmseg.py xception_65/model.ckpt pretrained/xception_65.pth
 
 Of the authors' archives give what stands before ``.index``; PyTorch files (jfzhang95, VainF, timm)
 as they are. A file of ImageNet weights becomes weights of the backbone, any other of a segmentor.

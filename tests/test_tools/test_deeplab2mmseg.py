@@ -9,18 +9,18 @@ import torch
 
 from ..reference import FOLDER
 
-FILE = Path(__file__).parents[2] / "tools" / "model_converters" / "deeplab.py"
+FILE = Path(__file__).parents[2] / "tools" / "model_converters" / "deeplab2mmseg.py"
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    spec = importlib.util.spec_from_file_location("deeplab_converter", FILE)
+    spec = importlib.util.spec_from_file_location("deeplab2mmseg", FILE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
     def command(*arguments):
         target = tmp_path / "made" / "converted.pth"
-        monkeypatch.setattr(sys, "argv", ["deeplab.py", *map(str, arguments), str(target)])
+        monkeypatch.setattr(sys, "argv", ["deeplab2mmseg.py", *map(str, arguments), str(target)])
         module.main()
         return torch.load(target, weights_only=True)["state_dict"]
 
