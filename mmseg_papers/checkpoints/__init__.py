@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import deeplab, hrnet
+from . import deeplab, dsrl, hrnet
 from .tensorflow import read_tensorflow_checkpoint
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "deeplab": deeplab.convert,
+    "dsrl": dsrl.convert,
     "hrnet": hrnet.convert,
 }
 

@@ -4,6 +4,7 @@ Each has a plain ``*_reference`` beside it, which tests compare with and exports
 """
 
 from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
+from .feature_affinity import feature_affinity, feature_affinity_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -15,6 +16,8 @@ from .upsampled_concat import (
     Conv1x1OfUpsampledConcat,
     conv1x1_of_upsampled_concat,
     conv1x1_of_upsampled_concat_reference,
+    conv3x3_of_upsampled_concat,
+    conv3x3_of_upsampled_concat_reference,
 )
 
 __all__ = [
@@ -24,8 +27,12 @@ __all__ = [
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv3x3_of_upsampled_concat",
+    "conv3x3_of_upsampled_concat_reference",
     "conv_of_constant_concat",
     "conv_of_constant_concat_reference",
+    "feature_affinity",
+    "feature_affinity_reference",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

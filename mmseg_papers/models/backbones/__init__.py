@@ -2,6 +2,7 @@
 
 from .aligned_xception import AlignedXception
 from .atrous_resnet import AtrousResNet
+from .espnetv2 import ESPNetv2
 from .hrnet import HighResolutionNet
 
-__all__ = ["AlignedXception", "AtrousResNet", "HighResolutionNet"]
+__all__ = ["AlignedXception", "AtrousResNet", "ESPNetv2", "HighResolutionNet"]

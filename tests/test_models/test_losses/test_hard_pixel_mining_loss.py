@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads import FCNHead
+from mmseg.structures import SegDataSample
 from torch.nn import functional as F
 
 from mmseg_papers.models.losses import HardPixelMiningLoss
+from mmseg_papers.models.segmentors.fused_loss import fused_losses, why_loss_is_not_fused
 
 
 def data():
@@ -46,3 +50,23 @@ def test_refuses_samplers():
     logits, label = data()
     with pytest.raises(ValueError, match="sampler=None"):
         HardPixelMiningLoss(0.5)(logits, label, weight=torch.ones(2, 5, 6))
+
+
+def test_from_low_resolution_logits():
+    """The segmentors compute it as a head of mmseg does from resized logits."""
+    logits, label = data()
+    head = FCNHead(
+        in_channels=4,
+        channels=4,
+        num_convs=0,
+        concat_input=False,
+        num_classes=4,
+        loss_decode=dict(type="HardPixelMiningLoss", share=0.3),
+    )
+    label = label.repeat_interleave(3, 1).repeat_interleave(3, 2)
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=y[None])) for y in label]
+    assert why_loss_is_not_fused(head) is None
+    fused, plain = fused_losses(head, logits, samples), head.loss_by_feat(logits, samples)
+    torch.testing.assert_close(fused["loss_ce"], plain["loss_ce"], check_dtype=False)
+    gradients = [torch.autograd.grad(x["loss_ce"], logits)[0] for x in (fused, plain)]
+    torch.testing.assert_close(*gradients)
