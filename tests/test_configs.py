@@ -22,6 +22,9 @@ OPTIONS: dict[str, dict] = {
         "model.decode_head.prior_size": (CROP[0] // 8, CROP[1] // 8),
         "model.data_preprocessor.test_cfg.size": CROP,
     },
+    # Evaluates at the generated images' size instead of padding them to the data set's.
+    "deeplabv3": {"model.data_preprocessor.test_cfg": None},
+    "deeplabv3plus": {"model.data_preprocessor.test_cfg": None},
 }
 NAMES = list(packaged_configs())
 

@@ -4,7 +4,9 @@ import pytest
 
 from .reference import Case
 
-CASES = [(paper, name) for paper, name in Case.names() if not name.startswith("loss_")]
+#: Begin the names of what is no module: losses, TensorFlow files.
+OTHERS = ("loss_", "tf_")
+CASES = [(paper, name) for paper, name in Case.names() if not name.startswith(OTHERS)]
 
 
 @pytest.mark.parametrize(("paper", "name"), CASES)

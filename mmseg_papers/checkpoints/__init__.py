@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cpnet, dsrl, hrnet
+from . import cpnet, deeplab, dsrl, hrnet
+from .tensorflow import read_tensorflow_checkpoint
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "cpnet": cpnet.convert,
+    "deeplab": deeplab.convert,
     "dsrl": dsrl.convert,
     "hrnet": hrnet.convert,
 }
@@ -49,4 +51,4 @@ def convert_state_dict(
     return CONVERTERS[paper](tensors, **options)
 
 
-__all__ = ["CONVERTERS", "convert_state_dict"]
+__all__ = ["CONVERTERS", "convert_state_dict", "read_tensorflow_checkpoint"]

@@ -1,7 +1,8 @@
 """Backbones."""
 
+from .aligned_xception import AlignedXception
 from .atrous_resnet import AtrousResNet
 from .espnetv2 import ESPNetv2
 from .hrnet import HighResolutionNet
 
-__all__ = ["AtrousResNet", "ESPNetv2", "HighResolutionNet"]
+__all__ = ["AlignedXception", "AtrousResNet", "ESPNetv2", "HighResolutionNet"]

@@ -252,4 +252,5 @@ def _residual_and_output(unit: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     residual = unit.norm2(unit.conv2(residual))
     if not isinstance(unit, BasicBlock):
         residual = unit.norm3(unit.conv3(unit.relu(residual)))
-    return residual, unit.relu(residual + x)
+    shortcut = x if unit.downsample is None else unit.downsample(x)
+    return residual, unit.relu(residual + shortcut)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..layers import ASPP, DeepLabV3PlusDecoder
 
@@ -37,6 +38,8 @@ class DeepLabV3Head(BaseDecodeHead):
         with_image_pool (bool): Whether there is an image-level branch. Default: True.
         bottleneck_kernel (int): Kernel of the projection, 1 or 3. Default: 1.
         dropout_ratio (float): Dropout after the projection. Default: 0.1.
+        num_convs (int): 3x3 convs between projection and classifier; the paper has none,
+            torchvision and ports of it one. Default: 0.
         align_corners (bool): For all resizing; the authors' True. Default: True.
         **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``in_index``, ``norm_cfg``,
             ``loss_decode`` and so on.
@@ -57,6 +60,7 @@ class DeepLabV3Head(BaseDecodeHead):
         with_image_pool: bool = True,
         bottleneck_kernel: int = 1,
         dropout_ratio: float = 0.1,
+        num_convs: int = 0,
         align_corners: bool = True,
         **kwargs,
     ) -> None:
@@ -81,6 +85,10 @@ class DeepLabV3Head(BaseDecodeHead):
             norm_cfg=self.norm_cfg,
             act_cfg=self.act_cfg,
         )
+        cfgs = dict(norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        self.convs = nn.Sequential(
+            *(ConvModule(channels, channels, 3, padding=1, **cfgs) for _ in range(num_convs))
+        )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
         x = self._transform_inputs(inputs)
@@ -89,7 +97,7 @@ class DeepLabV3Head(BaseDecodeHead):
                 f"decode_head.in_channels={self.in_channels}, but the backbone's map "
                 f"{self.in_index} has {x.shape[1]} channels"
             )
-        return self.aspp(x)
+        return self.convs(self.aspp(x))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Classify.

@@ -3,12 +3,14 @@
 from .affinity_loss import AffinityLoss, label_of_positions
 from .cross_entropy_loss import WeightedCrossEntropyLoss
 from .feature_affinity_loss import FeatureAffinityLoss
+from .hard_pixel_mining_loss import HardPixelMiningLoss
 from .imbalance_losses import SoftDiceLoss, SoftmaxFocalLoss
 from .ohem_cross_entropy_loss import OhemCrossEntropyLoss
 
 __all__ = [
     "AffinityLoss",
     "FeatureAffinityLoss",
+    "HardPixelMiningLoss",
     "OhemCrossEntropyLoss",
     "SoftDiceLoss",
     "SoftmaxFocalLoss",

@@ -1,5 +1,6 @@
 """Segmentors that train and evaluate any MMSeg model in less memory, with mmseg's results."""
 
+from .atrous_encoder_decoder import AtrousEncoderDecoder
 from .dsrl_encoder_decoder import DSRLEncoderDecoder
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
@@ -8,6 +9,7 @@ from .lazy_pixel_data import LazyPixelData
 from .multi_band_preprocessor import MultiBandPreProcessor
 
 __all__ = [
+    "AtrousEncoderDecoder",
     "DSRLEncoderDecoder",
     "FusedCascadeEncoderDecoder",
     "FusedEncoderDecoder",

@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 from ...ops.upsample_cross_entropy import upsample_cross_entropy
 from ..losses.cross_entropy_loss import WeightedCrossEntropyLoss, weighted_cross_entropy
+from ..losses.hard_pixel_mining_loss import HardPixelMiningLoss
 from ..losses.imbalance_losses import SoftmaxFocalLoss
 from ..losses.ohem_cross_entropy_loss import OhemCrossEntropyLoss
+
+#: Losses that choose pixels by their cross entropy, and have ``of_pixel_losses``.
+PIXEL_MINING = (HardPixelMiningLoss, OhemCrossEntropyLoss)
 
 
 def why_loss_is_not_fused(head: nn.Module) -> str | None:
@@ -43,7 +47,7 @@ def _why_not_cross_entropy(head: nn.Module, loss: nn.Module) -> str | None:
     name = type(loss).__name__
     if type(loss) is SoftmaxFocalLoss and head.out_channels > 1:
         return None
-    if type(loss) is OhemCrossEntropyLoss and head.out_channels > 1:
+    if type(loss) in PIXEL_MINING and head.out_channels > 1:
         return None if head.sampler is None else f"{name} takes no sampler"
     if type(loss) not in (CrossEntropyLoss, WeightedCrossEntropyLoss):
         return f"{name} is not cross entropy"
@@ -111,7 +115,7 @@ def fused_losses(head: nn.Module, logits: Tensor, data_samples: list) -> dict[st
         elif isinstance(loss, SoftmaxFocalLoss):
             pixel_loss, accuracy = _cross_entropy(head, logits, label, reduction="none")
             value = loss.of_cross_entropy(pixel_loss, label, pixel_weight, head.ignore_index)
-        elif isinstance(loss, OhemCrossEntropyLoss):
+        elif isinstance(loss, PIXEL_MINING):
             pixel_loss, accuracy = _cross_entropy(head, logits, label, reduction="none")
             value = loss.of_pixel_losses(pixel_loss, label, head.ignore_index)
         elif head.out_channels == 1:

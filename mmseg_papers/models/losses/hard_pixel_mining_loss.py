@@ -1,0 +1,74 @@
+"""Cross entropy over a share of the hardest pixels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class HardPixelMiningLoss(nn.Module):
+    """Hard pixel mining of DeepLab's authors (``top_k_percent_pixels`` in ``train_utils.py``).
+
+    The sum of the largest pixel losses of a batch over how many of them are not zero. It is in no
+    paper. Ignored pixels have a loss of zero and count in the share; the number of pixels is
+    rounded down.
+
+    Args:
+        share (float): Of all pixels, that are taken; in (0, 1].
+        loss_weight (float): Factor of the whole loss. Default: 1.
+        loss_name (str): Name in the log; begins with ``loss_``. Default: ``'loss_ce'``.
+
+    Raises:
+        ValueError: If ``share`` is outside (0, 1].
+    """
+
+    def __init__(self, share: float, loss_weight: float = 1.0, loss_name: str = "loss_ce") -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share must be in (0, 1], got {share!r}")
+        super().__init__()
+        self.share = share
+        self.loss_weight = loss_weight
+        self.loss_name = loss_name
+
+    def forward(
+        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = -100
+    ) -> Tensor:
+        """The loss.
+
+        Args:
+            pred (Tensor): Logits, (N, K, H, W).
+            label (Tensor): Class indices, (N, H, W), int64.
+            weight (Tensor, optional): Must be None: the loss chooses the pixels by itself.
+            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
+
+        Returns:
+            Tensor: (). Zero where every pixel is ignored.
+
+        Raises:
+            ValueError: If a sampler weights the pixels.
+        """
+        if weight is not None:
+            raise ValueError(
+                f"{type(self).__name__} chooses the pixels by itself; set sampler=None"
+            )
+        pixel_loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
+        return self.of_pixel_losses(pixel_loss, label, ignore_index)
+
+    def of_pixel_losses(self, pixel_loss: Tensor, label: Tensor, ignore_index: int) -> Tensor:
+        """The loss from the cross entropy of every pixel.
+
+        Args:
+            pixel_loss (Tensor): (N, H, W), zero where the label is ``ignore_index``.
+            label (Tensor): Class indices, (N, H, W).
+            ignore_index (int): Label of pixels without a class.
+
+        Returns:
+            Tensor: ().
+        """
+        # In half precision the sum over the pixels of a batch would overflow.
+        pixel_loss = pixel_loss.to(torch.promote_types(pixel_loss.dtype, torch.float32))
+        hardest = pixel_loss.flatten().topk(int(self.share * pixel_loss.numel())).values
+        return self.loss_weight * hardest.sum() / hardest.count_nonzero().clamp(min=1)
