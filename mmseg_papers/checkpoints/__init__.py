@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import hrnet
+from . import hrnet, spnet
 
 #: paper -> its converter
-CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {"hrnet": hrnet.convert}
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "hrnet": hrnet.convert,
+    "spnet": spnet.convert,
+}
 
 
 def convert_state_dict(

@@ -3,6 +3,13 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .strip_gate import (
+    strip_gate,
+    strip_gate_reference,
+    strip_sum,
+    strip_sum_reference,
+)
+from .strip_means import strip_means, strip_means_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -23,6 +30,12 @@ __all__ = [
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "strip_gate",
+    "strip_gate_reference",
+    "strip_means",
+    "strip_means_reference",
+    "strip_sum",
+    "strip_sum_reference",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

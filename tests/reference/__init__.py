@@ -47,6 +47,16 @@ class Case:
         """The case's weights, filled under the authors' names and converted to ours."""
         return convert_state_dict(self.paper, fill.fill_state_dict(self.spec["keys"]), **options)
 
+    @property
+    def is_training(self) -> bool:
+        """Whether the case is one training step: batch statistics, gradients, new buffers."""
+        return "TRAINING" in self.spec["notes"]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the notes ask to run the case."""
+        return torch.float64 if "FLOAT64" in self.spec["notes"] else torch.float32
+
     def inputs(self) -> list[Tensor]:
         """The input maps, standard normal."""
         specs = self.spec["input"]
@@ -57,8 +67,27 @@ class Case:
         """Our module's outputs, under the case's names."""
         module, call = importlib.import_module(f"{__name__}.{self.paper}").build(self)
         module.load_state_dict(self.weights(), strict=True)
-        with torch.no_grad():
-            return call(module.eval(), self.inputs())
+        module.to(self.dtype).train(self.is_training)
+        inputs = [x.to(self.dtype) for x in self.inputs()]
+        with torch.set_grad_enabled(self.is_training):
+            return call(module, inputs)
+
+    def trained(self, module: nn.Module) -> dict[str, Tensor]:
+        """What the case lists of a module after a training step: ``grad:`` and ``after:`` keys.
+
+        A key is the authors'; the weight under it must be ours renamed, not rewritten.
+        """
+        theirs = {k: torch.as_tensor(v) for k, v in fill.fill_state_dict(self.spec["keys"]).items()}
+        ours = {id(v): k for k, v in convert_state_dict(self.paper, theirs).items()}
+        parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+        found = {}
+        for output in self.spec["outputs"]:
+            kind, _, key = output.partition(":")
+            if kind == "grad":
+                found[output] = parameters[ours[id(theirs[key])]].grad
+            elif kind == "after":
+                found[output] = buffers[ours[id(theirs[key])]]
+        return found
 
     def assert_equal(self, outputs: dict[str, Tensor]) -> None:
         """Compare with max|a - b| <= rtol * mean|b|, where b is what the authors' code computed."""

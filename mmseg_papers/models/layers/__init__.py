@@ -2,5 +2,13 @@
 
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer
+from .strip_pooling import MixedPoolingModule, StripPoolingModule, reset_convs
 
-__all__ = ["CompleteLoading", "build_upsample", "require_layer"]
+__all__ = [
+    "CompleteLoading",
+    "MixedPoolingModule",
+    "StripPoolingModule",
+    "build_upsample",
+    "require_layer",
+    "reset_convs",
+]

@@ -16,13 +16,27 @@ class CompleteLoading(nn.Module):
     entries of the file (its ImageNet classifier) are no error.
     """
 
+    def added_modules(self) -> tuple[str, ...]:
+        """Names of what was added to the published network; a file may lack all of it, or nothing.
+
+        ImageNet weights know nothing of a plug-in layer, which then keeps its own initialisation.
+
+        Returns:
+            tuple[str, ...]: Of submodules. Default: none.
+        """
+        return ()
+
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Tensor], prefix: str, *args, **kwargs
     ) -> None:
         missing, misfits = [], []
+        added = tuple(f"{prefix}{name}." for name in self.added_modules())
+        lacks_added = not any(key.startswith(added) for key in state_dict)
         for name, tensor in self.state_dict().items():
             key = prefix + name
             if key not in state_dict:
+                if lacks_added and key.startswith(added):
+                    continue
                 # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
                 if not name.endswith("num_batches_tracked"):
                     missing.append(key)
