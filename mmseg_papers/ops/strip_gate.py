@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .export import is_exporting
 from .precision import accumulation_dtype
-from .strip_means import is_channels_last, strip_sums
+from .strip_means import is_channels_last, layout, strip_sums
 
 
 def strip_sum_reference(row: Tensor, column: Tensor) -> Tensor:
@@ -113,9 +113,8 @@ def _check_strips(row: Tensor, column: Tensor) -> None:
 
 def _strip_sum_like(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """ReLU of the strips' sum, (N, K, H, W), in the layout of ``x``."""
-    layout = torch.channels_last if is_channels_last(x) else torch.contiguous_format
     size = (*row.shape[:2], *x.shape[2:])
-    total = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
+    total = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout(x))
     return torch.add(row, column, out=total).relu_()
 
 
@@ -159,7 +158,9 @@ def _gradients(
     return grad_x, *strips, grad_weight, grad_bias
 
 
-def _backward(ctx, grad: Tensor, _grad_gate: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx, grad: Tensor | None, _grad_gate: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 6
     return *_strip_gate_backward(grad, *ctx.saved_tensors), None
 
 

@@ -47,6 +47,11 @@ def is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
+def layout(x: Tensor) -> torch.memory_format:
+    """The memory format of a map."""
+    return torch.channels_last if is_channels_last(x) else torch.contiguous_format
+
+
 def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Sums of rows and columns, added up in ``dtype``.
 
@@ -57,6 +62,10 @@ def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     Returns:
         tuple[Tensor, Tensor]: (N, C, H, 1) and (N, C, 1, W) in the map's layout.
     """
+    if x.is_cuda:
+        from .strip_means_triton import strip_sums_triton
+
+        return strip_sums_triton(x, dtype)
     if is_channels_last(x):  # summed as NCHW, PyTorch is tens of times slower on the CPU
         x = x.permute(0, 2, 3, 1)
         row, column = (x.sum(dim, keepdim=True, dtype=dtype) for dim in (2, 1))
@@ -65,20 +74,14 @@ def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _forward(x: Tensor) -> tuple[Tensor, Tensor]:
-    dtype = accumulation_dtype(x)
-    if x.is_cuda:
-        from .strip_means_triton import strip_sums_triton
-
-        row, column = strip_sums_triton(x, dtype)
-    else:
-        row, column = strip_sums(x, dtype)
+    row, column = strip_sums(x, accumulation_dtype(x))
     height, width = x.shape[2:]
     return row.div_(width).to(x.dtype), column.div_(height).to(x.dtype)
 
 
 def _backward(ctx, grad_row: Tensor, grad_column: Tensor) -> Tensor:
-    width, height = grad_column.shape[3], grad_row.shape[2]
-    return grad_row / width + grad_column / height
+    grad = grad_row / grad_column.shape[3] + grad_column / grad_row.shape[2]
+    return grad.contiguous(memory_format=ctx.layout)
 
 
 if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
@@ -91,20 +94,23 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
 
     @_strip_means.register_fake
     def _(x):
-        layout = torch.channels_last if is_channels_last(x) else torch.contiguous_format
         n, c, height, width = x.shape
         return tuple(
-            torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
+            torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout(x))
             for size in ((n, c, height, 1), (n, c, 1, width))
         )
 
-    _strip_means.register_autograd(_backward)
+    def _setup_context(ctx, inputs, output) -> None:
+        ctx.layout = layout(*inputs)
+
+    _strip_means.register_autograd(_backward, setup_context=_setup_context)
 
 else:
 
     class _StripMeans(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
+            ctx.layout = layout(x)
             return _forward(x)
 
         backward = staticmethod(torch.autograd.function.once_differentiable(_backward))

@@ -101,8 +101,8 @@ class PluginResNetV1c(CompleteLoading, ResNetV1c):
         with_bottlenecks = [d for d, (b, _) in cls.arch_settings.items() if b is Bottleneck]
         if depth not in with_bottlenecks:
             raise ValueError(
-                f"plugins go into bottlenecks, which ResNets of depth {with_bottlenecks} have, got "
-                f"depth={depth}, whose basic blocks take none; leave plugins out or change the depth"
+                f"plugins go into bottlenecks, which depths {with_bottlenecks} have, got depth={depth}, "
+                "whose basic blocks take none; leave plugins out or change the depth"
             )
         lengths = cls.arch_settings[depth][1][:num_stages]
         for plugin in plugins:
