@@ -107,8 +107,9 @@ def _current_strip_pooling(
     if pools_swapped is None:
         if biased and not has_first_name:
             raise ValueError(
-                f"{biased[0]}conv1 has a bias: weights from before 10 June 2020, perhaps from before "
-                "27 May 2020, when the pools were swapped; say which by pools_swapped=True or False"
+                f"{biased[0]}conv1 has a bias: weights from before 10 June 2020, and perhaps from "
+                "before 27 May 2020, while the pools were swapped; say so by pools_swapped=True or "
+                "False"
             )
         pools_swapped = has_first_name
     elif modules and pools_swapped and not biased:

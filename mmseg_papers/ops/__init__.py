@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .strip_gate import (
     strip_gate,
     strip_gate_reference,
@@ -30,6 +31,8 @@ __all__ = [
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv_of_constant_concat",
+    "conv_of_constant_concat_reference",
     "strip_gate",
     "strip_gate_reference",
     "strip_means",

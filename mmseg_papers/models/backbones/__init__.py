@@ -1,6 +1,7 @@
 """Backbones."""
 
+from .atrous_resnet import AtrousResNet
 from .hrnet import HighResolutionNet
 from .plugin_resnet import PluginResNetV1c
 
-__all__ = ["HighResolutionNet", "PluginResNetV1c"]
+__all__ = ["AtrousResNet", "HighResolutionNet", "PluginResNetV1c"]

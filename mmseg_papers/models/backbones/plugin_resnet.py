@@ -19,8 +19,8 @@ class PluginResNetV1c(CompleteLoading, ResNetV1c):
 
     ``mmseg`` puts a plug-in layer into every block of a stage; SPNet (arXiv:2003.13328) has one in
     the last block of the first three stages and in every block of the last. Keys are those of
-    ``mmseg``. A file without any weights of the plug-in layers loads, and they keep their own
-    initialisation; other weights that do not fit are refused.
+    ``mmseg``. A file may lack plug-in layers, as ImageNet weights do: they keep their own
+    initialisation. Other weights that do not fit are refused.
 
     SPNet's backbone has ``stem_channels=128``, ``strides=(1, 2, 1, 1)``, ``dilations=(1, 1, 2,
     4)``, ``contract_dilation=True`` and ``multi_grid=(4, 8, 16)``, which are dilations.
@@ -54,16 +54,12 @@ class PluginResNetV1c(CompleteLoading, ResNetV1c):
         for cfg in (kwargs.get("conv_cfg"), kwargs.get("norm_cfg")):
             require_layer(cfg)
         super().__init__(depth=depth, plugins=plugins, **kwargs)
-
-    def added_modules(self) -> tuple[str, ...]:
-        """Names of the plug-in layers, which ImageNet weights lack."""
-        return tuple(
+        self.optional_children = tuple(
             f"{stage}.{index}.{name}"
             for stage in self.res_layers
             for index, block in enumerate(getattr(self, stage))
-            if getattr(block, "with_plugins", False)
             for position in POSITIONS
-            for name in getattr(block, f"{position}_plugin_names")
+            for name in getattr(block, f"{position}_plugin_names", ())
         )
 
     def make_res_layer(self, plugins: list[dict] | None, **kwargs) -> Sequential:
@@ -101,8 +97,8 @@ class PluginResNetV1c(CompleteLoading, ResNetV1c):
         with_bottlenecks = [d for d, (b, _) in cls.arch_settings.items() if b is Bottleneck]
         if depth not in with_bottlenecks:
             raise ValueError(
-                f"plugins go into bottlenecks, which depths {with_bottlenecks} have, got depth={depth}, "
-                "whose basic blocks take none; leave plugins out or change the depth"
+                f"plugins go into bottlenecks, which ResNets of depth {with_bottlenecks} have, got "
+                f"depth={depth}, whose basic blocks take none; leave plugins out or go deeper"
             )
         lengths = cls.arch_settings[depth][1][:num_stages]
         for plugin in plugins:

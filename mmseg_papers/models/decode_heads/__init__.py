@@ -1,6 +1,7 @@
 """Decode heads."""
 
+from .deeplabv3_head import DeepLabV3Head, DeepLabV3PlusHead
 from .hrnet_head import HRNetV2Head
 from .sp_head import SPHead
 
-__all__ = ["HRNetV2Head", "SPHead"]
+__all__ = ["DeepLabV3Head", "DeepLabV3PlusHead", "HRNetV2Head", "SPHead"]

@@ -16,29 +16,23 @@ class CompleteLoading(nn.Module):
     entries of the file (its ImageNet classifier) are no error.
     """
 
-    def added_modules(self) -> tuple[str, ...]:
-        """Names of what was added to the published network; a file may lack all of it, or nothing.
-
-        ImageNet weights know nothing of a plug-in layer, which then keeps its own initialisation.
-
-        Returns:
-            tuple[str, ...]: Of submodules. Default: none.
-        """
-        return ()
+    #: Submodules that a file may lack as a whole: what a model adds to a published backbone.
+    optional_children: tuple[str, ...] = ()
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Tensor], prefix: str, *args, **kwargs
     ) -> None:
         missing, misfits = [], []
-        added = tuple(f"{prefix}{name}." for name in self.added_modules())
-        lacks_added = not any(key.startswith(added) for key in state_dict)
+        absent = tuple(
+            f"{child}."
+            for child in self.optional_children
+            if not any(key.startswith(f"{prefix}{child}.") for key in state_dict)
+        )
         for name, tensor in self.state_dict().items():
             key = prefix + name
             if key not in state_dict:
-                if lacks_added and key.startswith(added):
-                    continue
                 # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
-                if not name.endswith("num_batches_tracked"):
+                if not (name.endswith("num_batches_tracked") or name.startswith(absent)):
                     missing.append(key)
             elif state_dict[key].shape != tensor.shape:
                 misfits.append(
