@@ -92,8 +92,7 @@ def strip_gate(x: Tensor, row: Tensor, column: Tensor, weight: Tensor, bias: Ten
     x = x if is_channels_last(x) else x.contiguous()
     inputs = x, *(t.to(x.dtype) for t in (row, column, weight, bias))
     keeps_gate = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-    with torch.autocast(x.device.type, enabled=False):
-        return _strip_gate(*inputs, keeps_gate)[0]
+    return _strip_gate(*inputs, keeps_gate)[0]
 
 
 def _check_strips(row: Tensor, column: Tensor) -> None:
@@ -130,7 +129,8 @@ def _forward(
         from .strip_gate_triton import strip_gate_triton
 
         return strip_gate_triton(x, row, column, weight, bias, keeps_gate)
-    gate = F.conv2d(_strip_sum_like(x, row, column), weight, bias).sigmoid_()
+    with torch.autocast(x.device.type, enabled=False):
+        gate = F.conv2d(_strip_sum_like(x, row, column), weight, bias).sigmoid_()
     if keeps_gate:
         return x * gate, gate
     return gate.mul_(x), x.new_empty(0)

@@ -1,5 +1,12 @@
 """Transforms."""
 
 from .loading import StrictLoadAnnotations, StrictLoadImageFromFile
+from .random_gaussian_blur import RandomGaussianBlur
+from .random_relative_resize import RandomRelativeResize
 
-__all__ = ["StrictLoadAnnotations", "StrictLoadImageFromFile"]
+__all__ = [
+    "RandomGaussianBlur",
+    "RandomRelativeResize",
+    "StrictLoadAnnotations",
+    "StrictLoadImageFromFile",
+]

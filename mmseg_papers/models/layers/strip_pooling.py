@@ -24,14 +24,13 @@ class StripPoolingModule(BaseModule):
     3x3 conv of bottlenecks. Keys are the authors'.
 
     Both strips see the whole map, so padding changes every pixel of its rows and columns.
+    Initialised as the authors', also where a backbone is initialised from a file: weights normal of
+    variance 2 / (kernel * channels), norms 1 and 0, the bias as PyTorch's.
 
     Args:
         in_channels (int): Channels of the map.
         norm_cfg (dict): BN of the strips. Backbones do not hand theirs to a plug-in: name the same
             one here. Default: ``dict(type='BN')``.
-        init_cfg (dict | list[dict], optional): Default: as the authors', so also where a backbone
-            is initialised from a file: weights normal, of variance 2 / (kernel * channels), norms
-            1 and 0, the bias as PyTorch's.
 
     Example:
         >>> import torch
@@ -48,15 +47,9 @@ class StripPoolingModule(BaseModule):
 
     _abbr_ = "spm"
 
-    def __init__(
-        self,
-        in_channels: int,
-        norm_cfg: dict | None = None,
-        init_cfg: dict | list[dict] | None = None,
-    ) -> None:
+    def __init__(self, in_channels: int, norm_cfg: dict | None = None) -> None:
         super().__init__(
-            init_cfg
-            or [
+            [
                 dict(type="Kaiming", layer="Conv2d"),
                 dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
             ]
@@ -120,16 +113,14 @@ class MixedPoolingModule(BaseModule):
     - long range: l = relu(row + column), the strips of x2 behind conv and BN;
     - y = relu(x + conv1x1([conv(s), conv(l)])).
 
-    Every conv has BN behind it. The bins are absolute, whatever the map's size; on a map smaller
-    than the bins, bins repeat its pixels.
+    Every conv has BN behind it, and PyTorch's initialisation, which the authors keep. The bins are
+    absolute, whatever the map's size; on a map smaller than the bins, they repeat its pixels.
 
     Args:
         in_channels (int): Channels of the map, a multiple of 4.
         bins (Sequence[int]): Sides of the pooled maps. Default: (20, 12), the authors'.
         norm_cfg (dict): Default: ``dict(type='BN')``.
         align_corners (bool): How pooled maps are resized back. Default: True, the authors'.
-        init_cfg (dict | list[dict], optional): Default: convs as PyTorch initialises them, which
-            the authors keep.
 
     Raises:
         ValueError: If ``in_channels`` is no multiple of 4, or ``bins`` are not positive.
@@ -141,9 +132,8 @@ class MixedPoolingModule(BaseModule):
         bins: Sequence[int] = (20, 12),
         norm_cfg: dict | None = None,
         align_corners: bool = True,
-        init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__()
         if in_channels % 4:
             raise ValueError(f"in_channels must be a multiple of 4, got {in_channels}")
         if not bins or any(not isinstance(b, int) or b < 1 for b in bins):
@@ -165,10 +155,9 @@ class MixedPoolingModule(BaseModule):
         self.project = ConvModule(2 * m, in_channels, 1, **linear)
 
     def init_weights(self) -> None:
-        """Initialise as the authors do, unless ``init_cfg`` says otherwise."""
+        """Initialise as the authors do."""
         super().init_weights()
-        if self.init_cfg is None:
-            reset_convs(self)
+        reset_convs(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the context of a pyramid and of strips.
