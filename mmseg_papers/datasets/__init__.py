@@ -1,6 +1,7 @@
 """Data sets that ``mmseg`` lacks, transforms that check their input, and synthetic scenes."""
 
 from .camvid import CamVidDataset
+from .folder import FolderDataset
 from .transforms import (
     RandomGaussianBlur,
     RandomRelativeResize,
@@ -10,6 +11,7 @@ from .transforms import (
 
 __all__ = [
     "CamVidDataset",
+    "FolderDataset",
     "RandomGaussianBlur",
     "RandomRelativeResize",
     "StrictLoadAnnotations",

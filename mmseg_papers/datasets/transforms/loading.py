@@ -106,7 +106,10 @@ class StrictLoadAnnotations(LoadAnnotations):
     def _load_seg_map(self, results: dict) -> None:
         path = results["seg_map_path"]
         try:
-            super()._load_seg_map(results)
+            if results.get("label_colors") is not None or path.endswith(".npy"):
+                self._load_other_label_map(results)
+            else:
+                super()._load_seg_map(results)
         except (OSError, SyntaxError) as error:
             raise ValueError(
                 f"label map {path} cannot be loaded: {error}. "
@@ -116,7 +119,8 @@ class StrictLoadAnnotations(LoadAnnotations):
         if labels.ndim != 2:
             raise ValueError(
                 f"label map {path} has shape {labels.shape}; it must have one channel with the "
-                "class index of each pixel (a colour picture of the labels is no label map)"
+                "class index of each pixel. If it is a colour picture of the labels, use "
+                "FolderDataset with label_colors"
             )
         # Pipelines that load only labels have no image to compare with.
         if "ori_shape" in results and labels.shape != tuple(results["ori_shape"]):
@@ -137,6 +141,63 @@ class StrictLoadAnnotations(LoadAnnotations):
                 f"ignore_index={self.ignore_index}. Correct the file, num_classes, or "
                 "reduce_zero_label (True when the file counts classes from 1)"
             )
+
+    def _load_other_label_map(self, results: dict) -> None:
+        """Load what ``mmseg`` cannot: colour pictures and NumPy files."""
+        path = results["seg_map_path"]
+        content = io.BytesIO(fileio.get(path, backend_args=self.backend_args))
+        if results.get("label_colors") is not None:
+            with Image.open(content) as picture:
+                labels = labels_of_colors(np.asarray(picture.convert("RGB")), results)
+        else:
+            values = np.load(content, allow_pickle=False)
+            labels = np.full(values.shape, self.ignore_index, dtype=np.uint8)
+            label_map = results.get("label_map") or {}
+            shift = int(bool(results.get("reduce_zero_label")))
+            for value in np.unique(values):
+                label = label_map.get(int(value), int(value) - shift)
+                if 0 <= label <= 255:
+                    labels[values == value] = label
+                elif label != -1:
+                    raise ValueError(f"label map {path} holds the value {value}, beyond 0..255")
+        results["gt_seg_map"] = labels
+        results["seg_fields"].append("gt_seg_map")
+
+
+def labels_of_colors(picture: np.ndarray, results: dict) -> np.ndarray:
+    """Class indices of a colour picture of labels.
+
+    Args:
+        picture (np.ndarray): (H, W, 3), uint8, RGB.
+        results (dict): With ``label_colors``, RGB -> class index, and ``seg_map_path``.
+
+    Returns:
+        np.ndarray: (H, W), uint8.
+
+    Raises:
+        ValueError: If a pixel has another colour; names the most frequent ones.
+    """
+
+    def key(color: np.ndarray) -> np.ndarray:
+        return color.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+
+    colors, inverse, counts = np.unique(key(picture), return_inverse=True, return_counts=True)
+    known = {int(key(np.array(c))): label for c, label in results["label_colors"].items()}
+    unknown = [
+        (n, c) for c, n in zip(colors.tolist(), counts.tolist(), strict=True) if c not in known
+    ]
+    if unknown:
+        some = [
+            f"({c >> 16}, {c >> 8 & 255}, {c & 255}) in {n} pixels"
+            for n, c in sorted(unknown, reverse=True)[:3]
+        ]
+        raise ValueError(
+            f"label map {results['seg_map_path']} holds {len(unknown)} colours that are neither in "
+            f"label_colors nor in void_colors: {', '.join(some)}{', ..' * (len(unknown) > 3)}. "
+            "Add them, or restore the file (JPEG and resizing change colours)"
+        )
+    table = np.array([known[c] for c in colors.tolist()], dtype=np.uint8)
+    return table[inverse].reshape(picture.shape[:2])
 
 
 def _size(shape: tuple[int, ...]) -> str:
