@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cpnet, deeplab, dsrl, hrnet
+from . import cpnet, deeplab, dsrl, hrnet, spnet
 from .tensorflow import read_tensorflow_checkpoint
 
 #: paper -> its converter
@@ -17,6 +17,7 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "deeplab": deeplab.convert,
     "dsrl": dsrl.convert,
     "hrnet": hrnet.convert,
+    "spnet": spnet.convert,
 }
 
 

@@ -2,6 +2,18 @@
 
 from .camvid import CamVidDataset
 from .folder import FolderDataset
-from .transforms import StrictLoadAnnotations, StrictLoadImageFromFile
+from .transforms import (
+    RandomGaussianBlur,
+    RandomRelativeResize,
+    StrictLoadAnnotations,
+    StrictLoadImageFromFile,
+)
 
-__all__ = ["CamVidDataset", "FolderDataset", "StrictLoadAnnotations", "StrictLoadImageFromFile"]
+__all__ = [
+    "CamVidDataset",
+    "FolderDataset",
+    "RandomGaussianBlur",
+    "RandomRelativeResize",
+    "StrictLoadAnnotations",
+    "StrictLoadImageFromFile",
+]

@@ -14,6 +14,8 @@ from .context_prior import (
     gather_context,
 )
 from .feature_affinity import feature_affinity, feature_affinity_reference
+from .strip_gate import strip_gate, strip_gate_reference, strip_sum, strip_sum_reference
+from .strip_means import strip_means, strip_means_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -52,6 +54,12 @@ __all__ = [
     "feature_affinity",
     "feature_affinity_reference",
     "gather_context",
+    "strip_gate",
+    "strip_gate_reference",
+    "strip_means",
+    "strip_means_reference",
+    "strip_sum",
+    "strip_sum_reference",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .bilinear import bilinear_taps
 from .export import is_exporting
 from .precision import accumulation_dtype
+from .separable_bilinear import add_resized, is_separable_cheaper, resize_backward
 
 #: Bytes of the sum that are built at a time.
 BLOCK_BYTES = 4 << 20
@@ -173,6 +174,12 @@ def _forward(
     size = tuple(size)
     same = [x for x in xs if x.shape[2:] == size]
     others = [x for x in xs if x.shape[2:] != size]
+    if same and others and all(_is_product(x.shape[2:], size, mode, out) for x in others):
+        out.copy_(same[0])
+        for x in same[1:]:
+            out.add_(x)
+        add_resized(others, align_corners, out)
+        return out.relu_() if relu else out
     if same and not _is_half(out) and out.numel() * out.element_size() <= BLOCK_BYTES:
         # One block: PyTorch's resize of a whole map has less to set up.
         corners = dict(align_corners=align_corners) if mode == "bilinear" else {}
@@ -199,6 +206,11 @@ def _forward(
         if total is not block:
             block.copy_(total)
     return out
+
+
+def _is_product(in_size: Sequence[int], size: Sequence[int], mode: str, out: Tensor) -> bool:
+    """Whether a map is resized by matrix products."""
+    return mode == "bilinear" and not _is_half(out) and is_separable_cheaper(in_size, size)
 
 
 def _is_half(x: Tensor) -> bool:
@@ -292,6 +304,8 @@ def _resize_backward(
     channels, height, width = grad.shape[1:]
     step = channels
     if _layout(grad) != torch.channels_last:
+        if _is_product(in_size, (height, width), mode, grad):
+            return resize_backward(grad.contiguous(), in_size, align_corners)
         item = torch.finfo(accumulation_dtype(grad)).bits // 8
         step = max(BLOCK_BYTES // (height * width * item), 1)
     out = _empty_sum(grad, in_size)

@@ -7,6 +7,7 @@ from .espnetv2_head import ESPNetv2Head
 from .hrnet_head import HRNetV2Head
 from .ocr_head import ASPOCRHead, ObjectContextHead
 from .sisr_head import DeepLabV3PlusSISRHead, SISRHead
+from .sp_head import SPHead
 
 __all__ = [
     "ASPOCRHead",
@@ -19,4 +20,5 @@ __all__ = [
     "HRNetV2Head",
     "ObjectContextHead",
     "SISRHead",
+    "SPHead",
 ]

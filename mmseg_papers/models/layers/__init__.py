@@ -9,6 +9,7 @@ from .object_context import ObjectAttention, SpatialOCR, gather_objects
 from .output_stride import set_stride_and_rate, strides_to_rates
 from .sssr import BilinearSSSR, DeconvSSSR
 from .stream_concat import convolve_concat, select_streams
+from .strip_pooling import MixedPoolingModule, StripPoolingModule, reset_convs
 
 __all__ = [
     "ASPP",
@@ -17,13 +18,16 @@ __all__ = [
     "CompleteLoading",
     "DeconvSSSR",
     "DeepLabV3PlusDecoder",
+    "MixedPoolingModule",
     "NormPReLU",
     "ObjectAttention",
     "SpatialOCR",
+    "StripPoolingModule",
     "build_upsample",
     "convolve_concat",
     "gather_objects",
     "require_layer",
+    "reset_convs",
     "select_streams",
     "set_stride_and_rate",
     "strides_to_rates",

@@ -20,24 +20,23 @@ class CompleteLoading(nn.Module):
     channels share the sum of the three. So C equal channels give what three equal ones did.
     """
 
-    #: Children that a file may lack as a whole: what a model adds to a published backbone.
+    #: Submodules that a file may lack as a whole: what a model adds to a published backbone.
     optional_children: tuple[str, ...] = ()
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args, **kwargs
     ) -> None:
         missing, misfits = [], []
-        absent = {
-            child
+        absent = tuple(
+            f"{child}."
             for child in self.optional_children
             if not any(key.startswith(f"{prefix}{child}.") for key in state_dict)
-        }
+        )
         for name, tensor in self.state_dict().items():
             key = prefix + name
             if key not in state_dict:
                 # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
-                is_optional = name.partition(".")[0] in absent
-                if not (name.endswith("num_batches_tracked") or is_optional):
+                if not (name.endswith("num_batches_tracked") or name.startswith(absent)):
                     missing.append(key)
             elif is_rgb_filter(state_dict[key], tensor):
                 state_dict[key] = filters_of_rgb(state_dict[key], tensor.shape[1])

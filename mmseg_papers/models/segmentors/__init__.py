@@ -2,6 +2,7 @@
 
 from .atrous_encoder_decoder import AtrousEncoderDecoder
 from .dsrl_encoder_decoder import DSRLEncoderDecoder
+from .flip_slide_encoder_decoder import FlipSlideEncoderDecoder
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
 from .hrnet_seg_tta import HRNetSegTTAModel
@@ -11,6 +12,7 @@ from .multi_band_preprocessor import MultiBandPreProcessor
 __all__ = [
     "AtrousEncoderDecoder",
     "DSRLEncoderDecoder",
+    "FlipSlideEncoderDecoder",
     "FusedCascadeEncoderDecoder",
     "FusedEncoderDecoder",
     "FusedSegTTAModel",

@@ -1,0 +1,80 @@
+"""SPNet's decode head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import MixedPoolingModule, reset_convs
+
+
+@MODELS.register_module()
+class SPHead(BaseDecodeHead):
+    """Two mixed-pooling modules between a reduction and a classifier (arXiv:2003.13328, section 4).
+
+    conv1x1 to C / 2, two :class:`mmseg_papers.models.layers.MixedPoolingModule`, conv3x3 to
+    ``channels``, dropout, classifier; BN and ReLU behind each conv.
+
+    Args:
+        in_channels (int): C, a multiple of 8. The authors' is 2048.
+        channels (int, optional): Default: C / 4.
+        bins (Sequence[int]): Sides of the pooled maps. Default: (20, 12), the authors', at every
+            crop size.
+        align_corners (bool): Of all resizes. Default: True, the authors'.
+        init_cfg (dict | list[dict], optional): Default: convs as PyTorch initialises them, which
+            the authors keep.
+        **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``norm_cfg``, ``in_index``,
+            ``dropout_ratio``, ``loss_decode`` and so on.
+
+    Raises:
+        ValueError: If ``in_channels`` is no multiple of 8, or ``bins`` are not positive.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int | None = None,
+        *,
+        bins: Sequence[int] = (20, 12),
+        align_corners: bool = True,
+        init_cfg: dict | list[dict] | None = None,
+        **kwargs,
+    ) -> None:
+        if not isinstance(in_channels, int) or in_channels % 8:
+            raise ValueError(f"in_channels must be a multiple of 8, got {in_channels!r}")
+        super().__init__(
+            in_channels=in_channels,
+            channels=in_channels // 4 if channels is None else channels,
+            align_corners=align_corners,
+            init_cfg=init_cfg,
+            **kwargs,
+        )
+        width = in_channels // 2
+        cfgs = dict(norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        self.reduce = ConvModule(in_channels, width, 1, **cfgs)
+        self.mixed_pooling = nn.Sequential(
+            *(MixedPoolingModule(width, bins, self.norm_cfg, align_corners) for _ in range(2))
+        )
+        self.bottleneck = ConvModule(width, self.channels, 3, padding=1, **cfgs)
+
+    def init_weights(self) -> None:
+        """Initialise as the authors do, unless ``init_cfg`` says otherwise."""
+        super().init_weights()
+        if self.init_cfg is None:
+            reset_convs(self)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Classify the pixels of the backbone's map.
+
+        Args:
+            inputs (Sequence[Tensor]): Its maps, of which ``in_index`` is (N, C, H, W).
+
+        Returns:
+            Tensor: Logits, (N, num_classes, H, W).
+        """
+        x = self.mixed_pooling(self.reduce(self._transform_inputs(inputs)))
+        return self.cls_seg(self.bottleneck(x))

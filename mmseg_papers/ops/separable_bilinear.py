@@ -1,0 +1,90 @@
+"""Bilinear resizing of small maps as two matrix products, for the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .bilinear import bilinear_taps
+
+#: Maps of up to so many rows and columns are resized by matrix products. The products cost
+#: h + h * w / H multiply-adds per value of the result, PyTorch's interpolation four.
+MAX_SIDE = 32
+
+
+def is_separable_cheaper(size: Sequence[int], out_size: Sequence[int]) -> bool:
+    """Whether a map is small enough, and enlarged, for :func:`add_resized` to pay.
+
+    Args:
+        size (Sequence[int]): Height and width of the map.
+        out_size (Sequence[int]): Height and width that it is resized to.
+    """
+    return max(size) <= MAX_SIDE and size[0] <= out_size[0] and size[1] <= out_size[1]
+
+
+def add_resized(xs: Sequence[Tensor], align_corners: bool, total: Tensor) -> None:
+    """Add bilinearly resized maps to ``total``, in place, by one product along its larger side.
+
+    Interpolation is linear and acts on rows and columns apart: up(X) = U_h X U_w^T. The products
+    with the second matrices of all maps are one, [U_h1 U_h2 ..] [X_1 U_w1^T; X_2 U_w2^T; ..].
+
+    Args:
+        xs (Sequence[Tensor]): (N, C, h_i, w_i), float32 or float64.
+        align_corners (bool): As for ``torch.nn.functional.interpolate``.
+        total (Tensor): (N, C, H, W), NCHW or channels_last in memory.
+    """
+    n, c, height, width = total.shape
+    options = align_corners, total.device, total.dtype
+    if total.is_contiguous():
+        parts = [x @ _matrix(x.shape[3], width, *options).t() for x in xs]
+        wide = torch.cat(parts, dim=2)
+        matrix = torch.cat([_matrix(x.shape[2], height, *options) for x in xs], dim=1)
+        total.view(n * c, height, width).baddbmm_(
+            matrix.expand(n * c, *matrix.shape), wide.view(n * c, matrix.shape[1], width)
+        )
+        return
+    parts = []
+    for x in xs:
+        h, w = x.shape[2:]
+        rows = x.permute(0, 2, 3, 1).reshape(n, h, w * c)
+        parts.append((_matrix(h, height, *options) @ rows).view(n * height, w, c))
+    tall = torch.cat(parts, dim=1)
+    matrix = torch.cat([_matrix(x.shape[3], width, *options) for x in xs], dim=1)
+    total.permute(0, 2, 3, 1).view(n * height, width, c).baddbmm_(
+        matrix.expand(n * height, *matrix.shape), tall
+    )
+
+
+def resize_backward(grad: Tensor, in_size: Sequence[int], align_corners: bool) -> Tensor:
+    """Gradient of a map that was resized: U_h^T G U_w.
+
+    Args:
+        grad (Tensor): (N, C, H, W), float32 or float64. In channels_last, PyTorch's own is faster.
+        in_size (Sequence[int]): Height h and width w of the map.
+        align_corners (bool): As in the forward pass.
+
+    Returns:
+        Tensor: (N, C, h, w).
+    """
+    options = align_corners, grad.device, grad.dtype
+    rows, columns = (
+        _matrix(small, large, *options)
+        for small, large in zip(in_size, grad.shape[2:], strict=True)
+    )
+    return rows.t() @ (grad @ columns)
+
+
+@lru_cache(maxsize=256)  # a model's sizes recur
+def _matrix(
+    in_size: int, out_size: int, align_corners: bool, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """(out_size, in_size), which interpolates along one axis."""
+    lower, upper, weight = bilinear_taps(in_size, out_size, align_corners, device, dtype)
+    matrix = torch.zeros(out_size, in_size, device=device, dtype=dtype)
+    rows = torch.arange(out_size, device=device)
+    matrix[rows, lower] = 1 - weight
+    matrix[rows, upper] += weight
+    return matrix

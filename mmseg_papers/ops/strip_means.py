@@ -1,0 +1,118 @@
+"""Means along every row and every column of a map: strip pooling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .export import is_exporting
+from .precision import accumulation_dtype
+
+
+def strip_means_reference(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Plain form of :func:`strip_means`."""
+    return x.mean(3, keepdim=True), x.mean(2, keepdim=True)
+
+
+def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Pool a map with windows that are one pixel thin and span it (arXiv:2003.13328, equation 1-2).
+
+    Equal to adaptive average pooling to (H, 1) and (1, W), whose CUDA backward is not
+    deterministic; this one is, and writes the gradient once: g_row / W + g_column / H. On CUDA one
+    kernel makes both strips from one read. Times are listed in docs/benchmarks.md.
+
+    Args:
+        x (Tensor): (N, C, H, W), floating point, H and W at least 1. Sums are in float32 (float64
+            for float64).
+
+    Returns:
+        tuple[Tensor, Tensor]: The means of the rows, (N, C, H, 1), and of the columns,
+        (N, C, 1, W), in the map's dtype and layout.
+
+    Raises:
+        TypeError: If ``x`` is not floating point.
+        ValueError: If ``x`` is no such map.
+    """
+    if x.dim() != 4 or 0 in x.shape[2:]:
+        raise ValueError(f"x must be (N, C, H, W) with H and W at least 1, got {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise TypeError(f"x must be floating point, got {x.dtype}")
+    if is_exporting():
+        return strip_means_reference(x)
+    return _strip_means(x if is_channels_last(x) else x.contiguous())
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a map are neighbours in memory."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def layout(x: Tensor) -> torch.memory_format:
+    """The memory format of a map."""
+    return torch.channels_last if is_channels_last(x) else torch.contiguous_format
+
+
+def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Sums of rows and columns, added up in ``dtype``.
+
+    Args:
+        x (Tensor): (N, C, H, W).
+        dtype (torch.dtype): Of the sums.
+
+    Returns:
+        tuple[Tensor, Tensor]: (N, C, H, 1) and (N, C, 1, W) in the map's layout.
+    """
+    if x.is_cuda:
+        from .strip_means_triton import strip_sums_triton
+
+        return strip_sums_triton(x, dtype)
+    if is_channels_last(x):  # summed as NCHW, PyTorch is tens of times slower on the CPU
+        x = x.permute(0, 2, 3, 1)
+        row, column = (x.sum(dim, keepdim=True, dtype=dtype) for dim in (2, 1))
+        return row.permute(0, 3, 1, 2), column.permute(0, 3, 1, 2)
+    return x.sum(3, keepdim=True, dtype=dtype), x.sum(2, keepdim=True, dtype=dtype)
+
+
+def _forward(x: Tensor) -> tuple[Tensor, Tensor]:
+    row, column = strip_sums(x, accumulation_dtype(x))
+    height, width = x.shape[2:]
+    return row.div_(width).to(x.dtype), column.div_(height).to(x.dtype)
+
+
+def _backward(ctx, grad_row: Tensor, grad_column: Tensor) -> Tensor:
+    grad = grad_row / grad_column.shape[3] + grad_column / grad_row.shape[2]
+    return grad.contiguous(memory_format=ctx.layout)
+
+
+if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
+    _strip_means = torch.library.custom_op(
+        "mmseg_papers::strip_means",
+        _forward,
+        mutates_args=(),
+        schema="(Tensor x) -> (Tensor, Tensor)",
+    )
+
+    @_strip_means.register_fake
+    def _(x):
+        n, c, height, width = x.shape
+        return tuple(
+            torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout(x))
+            for size in ((n, c, height, 1), (n, c, 1, width))
+        )
+
+    def _setup_context(ctx, inputs, output) -> None:
+        ctx.layout = layout(*inputs)
+
+    _strip_means.register_autograd(_backward, setup_context=_setup_context)
+
+else:
+
+    class _StripMeans(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.layout = layout(x)
+            return _forward(x)
+
+        backward = staticmethod(torch.autograd.function.once_differentiable(_backward))
+
+    _strip_means = _StripMeans.apply
