@@ -3,6 +3,8 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .gate_rows import gate_rows, gate_rows_reference
+from .pool_rows import bin_rows, pool_rows, pool_rows_reference, pool_width
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -21,8 +23,14 @@ __all__ = [
     "UpsampleAdd",
     "UpsampleArgmax",
     "UpsampleCrossEntropy",
+    "bin_rows",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "gate_rows",
+    "gate_rows_reference",
+    "pool_rows",
+    "pool_rows_reference",
+    "pool_width",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

@@ -2,11 +2,17 @@
 
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
+from .height_attention import (
+    HeightAttentionCascadeEncoderDecoder,
+    HeightAttentionEncoderDecoder,
+)
 from .lazy_pixel_data import LazyPixelData
 
 __all__ = [
     "FusedCascadeEncoderDecoder",
     "FusedEncoderDecoder",
     "FusedSegTTAModel",
+    "HeightAttentionCascadeEncoderDecoder",
+    "HeightAttentionEncoderDecoder",
     "LazyPixelData",
 ]

@@ -1,0 +1,222 @@
+"""HANet: height-driven attention between any two places of a segmentor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...ops import bin_rows, gate_rows
+from ..layers.height_attention import PADDING, HeightAttention, position_index, row_positions
+from .end_point import EndPoint
+from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
+from .sliding_window import SlidingWindow
+
+
+@dataclass
+class Passing:
+    """What one forward pass hands from place to place."""
+
+    #: Position of every row of the images that run, (N or 1, H); None for whole images.
+    rows: Tensor | None = None
+    #: Place -> its pooled source.
+    pooled: dict[int, Tensor] = field(default_factory=dict)
+
+
+class HeightAttentionMixin:
+    """Adds height-driven attention (arXiv:2003.05128) to a segmentor, by its config alone.
+
+    At each place one map, the source, gates another, the target, that is computed later; see
+    :class:`mmseg_papers.models.layers.HeightAttention` for the gate. Places are named as
+    :class:`EndPoint` reads them, so backbone and heads stay as they are. Examples:
+
+    - ``backbone.layer3`` -> ``backbone.layer4`` in a ResNet, ``backbone[2]`` -> ``backbone[3]``
+      in any backbone;
+    - ``decode_head.bottleneck:in`` -> ``decode_head.bottleneck`` in PSPNet and ASPP heads;
+    - ``decode_head.fpn_bottleneck:in`` -> ``decode_head.fpn_bottleneck`` in UPerNet;
+    - ``decode_head.fusion_conv:in`` -> ``decode_head.fusion_conv`` in SegFormer.
+
+    Where the target of one place is the source of a later one, the gate gives the means of its
+    rows on the way, and the map is not read again.
+
+    *Positions.* A gate with positions must know where an image's rows lay before it was cropped:
+    :class:`mmseg_papers.datasets.AddRowPosition` and ``PackRowPosition`` in the pipeline. Training
+    without them is an error; in evaluation an image without them is taken as whole. Windows of
+    ``test_cfg.mode='slide'`` get theirs by themselves. With ``position=None`` no change of the
+    pipeline is needed.
+
+    Args:
+        height_attention (dict): ``places``, a list of dicts with ``source``, ``target`` and
+            options of ``HeightAttention``; other keys are options of all places.
+        **kwargs: As for the segmentor.
+
+    Raises:
+        ValueError: If a source or target does not exist; lists near names.
+    """
+
+    def __init__(self, *args, height_attention: dict, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        shared = dict(height_attention)
+        places = shared.pop("places")
+        self._passing = Passing()
+        self._sources: list[EndPoint] = []
+        self._targets: list[EndPoint] = []
+        layers = []
+        for i, place in enumerate(places):
+            options = {**shared, **place}
+            for kind, points in (("source", self._sources), ("target", self._targets)):
+                option = f"height_attention.places[{i}].{kind}"
+                points.append(EndPoint.parse(options.pop(kind), self, option))
+            layers.append(HeightAttention(**options))
+        self.height_attention = nn.ModuleList(layers)
+        # A later source must see the gated map, so gates come before captures at one point.
+        for i, target in enumerate(self._targets):
+            target.register(self, partial(self._gate, i))
+        for i, source in enumerate(self._sources):
+            if self._gate_before(i) is None and source != self._targets[i]:
+                source.register(self, partial(self._capture, i))
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
+        """As ``mmseg``'s, with the rows' positions for the gates.
+
+        Args:
+            inputs (Tensor): (N, 3, H, W).
+            data_samples (list[SegDataSample], optional): Their meta information may hold
+                ``row_position``.
+            mode (str): ``'tensor'``, ``'predict'`` or ``'loss'``.
+
+        Raises:
+            ValueError: If a gate with positions is to be trained without them.
+        """
+        if any(layer.position is not None for layer in self.height_attention):
+            self._passing.rows = _rows(inputs, data_samples, is_training=mode == "loss")
+        try:
+            return super().forward(inputs, data_samples, mode)
+        finally:
+            self._passing.rows = None
+            self._passing.pooled.clear()
+
+    def _windows(self, inputs: Tensor) -> SlidingWindow:
+        windows = super()._windows(inputs)
+        if self._passing.rows is None:
+            self._passing.rows = _rows(inputs, None, is_training=False)
+        return _WindowsWithRows(windows, self._passing)
+
+    def _capture(self, i: int, value: Tensor | tuple) -> None:
+        """Pool the source of place ``i`` where it appears."""
+        layer, source = self.height_attention[i], self._sources[i]
+        parts = source.parts(value)
+        _check_channels(source, parts, layer.low_channels, f"places[{i}].low_channels")
+        self._passing.pooled[i] = torch.cat([layer.pool(part) for part in parts], dim=1)
+
+    def _gate(self, i: int, value: Tensor | tuple) -> Tensor | tuple:
+        """Gate the target of place ``i`` where it appears."""
+        layer, target = self.height_attention[i], self._targets[i]
+        if self._sources[i] == target:
+            self._capture(i, value)
+        if i not in self._passing.pooled:
+            raise RuntimeError(
+                f"height_attention.places[{i}]: source {self._sources[i].name!r} is not computed "
+                f"before target {target.name!r}"
+            )
+        parts = target.parts(value)
+        _check_channels(target, parts, layer.high_channels, f"places[{i}].high_channels")
+        height = max(part.shape[2] for part in parts)
+        gate = layer.attention(self._passing.pooled.pop(i), height, self._index(layer))
+        gates = gate.to(parts[0].dtype).split([part.shape[1] for part in parts], dim=1)
+        following = [j for j in range(len(self._sources)) if self._gate_before(j) == i]
+        gated = [gate_rows(part, g, bool(following)) for part, g in zip(parts, gates, strict=True)]
+        if following:
+            means = torch.cat([mean for _, mean in gated], dim=1)
+            gated = [part for part, _ in gated]
+        for j in following:
+            later = self.height_attention[j]
+            _check_channels(target, parts, later.low_channels, f"places[{j}].low_channels")
+            self._passing.pooled[j] = bin_rows(means, later.coarse_height)
+        return target.replace(value, gated)
+
+    def _gate_before(self, i: int) -> int | None:
+        """The last place whose target is the source of place ``i``, if the row means do."""
+        if self.height_attention[i].pooling != "mean" or self._sources[i] == self._targets[i]:
+            return None
+        places = [j for j, target in enumerate(self._targets) if target == self._sources[i]]
+        return places[-1] if places else None
+
+    def _index(self, layer: HeightAttention) -> Tensor | None:
+        if layer.position is None:
+            return None
+        if self._passing.rows is None:
+            return torch.arange(layer.coarse_height, device=layer.conv3.weight.device)[None]
+        return position_index(self._passing.rows, layer.coarse_height)
+
+
+@MODELS.register_module()
+class HeightAttentionEncoderDecoder(HeightAttentionMixin, FusedEncoderDecoder):
+    """``FusedEncoderDecoder`` with height-driven attention; see :class:`HeightAttentionMixin`."""
+
+
+@MODELS.register_module()
+class HeightAttentionCascadeEncoderDecoder(HeightAttentionMixin, FusedCascadeEncoderDecoder):
+    """``FusedCascadeEncoderDecoder`` with height-driven attention.
+
+    See :class:`HeightAttentionMixin`.
+    """
+
+
+class _WindowsWithRows(SlidingWindow):
+    """Windows that say, as they are cut, where their rows lay."""
+
+    def __init__(self, windows: SlidingWindow, passing: Passing) -> None:
+        vars(self).update(vars(windows))
+        self.passing = passing
+
+    def batches(self, inputs: Tensor, window_batch: int) -> Iterator[Tensor]:
+        whole = self.passing.rows
+        rows = whole.expand(len(inputs), -1)[:, None, :, None].expand(-1, -1, -1, inputs.shape[3])
+        windows = super().batches(inputs, window_batch)
+        for window, of_window in zip(windows, super().batches(rows, window_batch), strict=True):
+            self.passing.rows = of_window[:, 0, :, 0]
+            yield window
+        self.passing.rows = whole
+
+
+def _rows(inputs: Tensor, data_samples: list | None, is_training: bool) -> Tensor:
+    """Position of every row of the batch, (N, H), int64; 128 below an image that was padded."""
+    height = inputs.shape[2]
+    if data_samples is None:
+        if is_training:
+            raise ValueError("training needs data_samples")
+        return row_positions(height, inputs.device)[None]
+    rows = []
+    for sample in data_samples:
+        meta = sample.metainfo
+        if "row_position" in meta:
+            positions = torch.as_tensor(meta["row_position"]).to(inputs.device, torch.int64)
+        elif is_training:
+            raise ValueError(
+                "height attention with positions is trained on images without them. Put "
+                "dict(type='AddRowPosition') before the crop and "
+                "dict(type='PackRowPosition') in place of PackSegInputs into the training "
+                "pipeline, or set model.height_attention.position=None"
+            )
+        else:
+            padding = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
+            positions = row_positions(height - int(padding[3]), inputs.device)
+        if len(positions) > height:
+            raise ValueError(f"row_position has {len(positions)} rows, the images {height}")
+        rows.append(F.pad(positions, (0, height - len(positions)), value=PADDING))
+    return torch.stack(rows)
+
+
+def _check_channels(point: EndPoint, parts: list[Tensor], channels: int, option: str) -> None:
+    got = sum(part.shape[1] for part in parts)
+    if got != channels:
+        raise ValueError(
+            f"height_attention.{option} is {channels}, but {point.name} has shape "
+            f"{[tuple(part.shape) for part in parts]}; set it to {got}"
+        )
