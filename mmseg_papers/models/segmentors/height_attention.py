@@ -102,10 +102,7 @@ class HeightAttentionMixin:
             self._passing.pooled.clear()
 
     def _windows(self, inputs: Tensor) -> SlidingWindow:
-        windows = super()._windows(inputs)
-        if self._passing.rows is None:
-            self._passing.rows = _rows(inputs, None, is_training=False)
-        return _WindowsWithRows(windows, self._passing)
+        return _WindowsWithRows(super()._windows(inputs), self._passing)
 
     def _capture(self, i: int, value: Tensor | tuple) -> None:
         """Pool the source of place ``i`` where it appears."""
@@ -177,7 +174,8 @@ class _WindowsWithRows(SlidingWindow):
 
     def batches(self, inputs: Tensor, window_batch: int) -> Iterator[Tensor]:
         whole = self.passing.rows
-        rows = whole.expand(len(inputs), -1)[:, None, :, None].expand(-1, -1, -1, inputs.shape[3])
+        rows = _rows(inputs, None, is_training=False) if whole is None else whole
+        rows = rows[:, None, :, None].expand(len(inputs), -1, -1, inputs.shape[3])
         windows = super().batches(inputs, window_batch)
         for window, of_window in zip(windows, super().batches(rows, window_batch), strict=True):
             self.passing.rows = of_window[:, 0, :, 0]
