@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .gate_rows import gate_rows, gate_rows_reference
 from .pool_rows import bin_rows, pool_rows, pool_rows_reference, pool_width
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
@@ -26,6 +27,8 @@ __all__ = [
     "bin_rows",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv_of_constant_concat",
+    "conv_of_constant_concat_reference",
     "gate_rows",
     "gate_rows_reference",
     "pool_rows",

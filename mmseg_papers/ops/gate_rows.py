@@ -21,9 +21,7 @@ def gate_rows_reference(
     return (y, y.mean(3)) if with_mean else y
 
 
-def gate_rows(
-    x: Tensor, gate: Tensor, with_mean: bool = False
-) -> Tensor | tuple[Tensor, Tensor]:
+def gate_rows(x: Tensor, gate: Tensor, with_mean: bool = False) -> Tensor | tuple[Tensor, Tensor]:
     """Scale every row of every channel, and give the rows' means on the way.
 
     A factor is constant along its row, so the mean of the gated row is the factor times the mean

@@ -1,5 +1,6 @@
 """Backbones."""
 
+from .atrous_resnet import AtrousResNet
 from .hrnet import HighResolutionNet
 
-__all__ = ["HighResolutionNet"]
+__all__ = ["AtrousResNet", "HighResolutionNet"]

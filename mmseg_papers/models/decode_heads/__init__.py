@@ -1,5 +1,6 @@
 """Decode heads."""
 
+from .deeplabv3_head import DeepLabV3Head, DeepLabV3PlusHead
 from .hrnet_head import HRNetV2Head
 
-__all__ = ["HRNetV2Head"]
+__all__ = ["DeepLabV3Head", "DeepLabV3PlusHead", "HRNetV2Head"]

@@ -1,7 +1,18 @@
 """Building blocks that several models share."""
 
+from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer
 from .height_attention import HeightAttention
+from .output_stride import set_stride_and_rate, strides_to_rates
 
-__all__ = ["CompleteLoading", "HeightAttention", "build_upsample", "require_layer"]
+__all__ = [
+    "ASPP",
+    "CompleteLoading",
+    "DeepLabV3PlusDecoder",
+    "HeightAttention",
+    "build_upsample",
+    "require_layer",
+    "set_stride_and_rate",
+    "strides_to_rates",
+]
