@@ -1,6 +1,26 @@
-"""Data sets that ``mmseg`` lacks, transforms that check their input, and synthetic scenes."""
+"""Data sets that ``mmseg`` lacks, sampling, transforms, and synthetic scenes."""
 
 from .camvid import CamVidDataset
-from .transforms import StrictLoadAnnotations, StrictLoadImageFromFile
+from .class_uniform import ClassUniformDataset, ClassUniformSampler
+from .transforms import (
+    AddRowPosition,
+    CentroidCrop,
+    ColorJitter,
+    GaussianBlur,
+    PackRowPosition,
+    StrictLoadAnnotations,
+    StrictLoadImageFromFile,
+)
 
-__all__ = ["CamVidDataset", "StrictLoadAnnotations", "StrictLoadImageFromFile"]
+__all__ = [
+    "AddRowPosition",
+    "CamVidDataset",
+    "CentroidCrop",
+    "ClassUniformDataset",
+    "ClassUniformSampler",
+    "ColorJitter",
+    "GaussianBlur",
+    "PackRowPosition",
+    "StrictLoadAnnotations",
+    "StrictLoadImageFromFile",
+]

@@ -1,5 +1,16 @@
 """Transforms."""
 
+from .centroid_crop import CentroidCrop
+from .color_jitter import ColorJitter, GaussianBlur
 from .loading import StrictLoadAnnotations, StrictLoadImageFromFile
+from .row_position import AddRowPosition, PackRowPosition
 
-__all__ = ["StrictLoadAnnotations", "StrictLoadImageFromFile"]
+__all__ = [
+    "AddRowPosition",
+    "CentroidCrop",
+    "ColorJitter",
+    "GaussianBlur",
+    "PackRowPosition",
+    "StrictLoadAnnotations",
+    "StrictLoadImageFromFile",
+]

@@ -1,6 +1,8 @@
 """Backbones."""
 
 from .atrous_resnet import AtrousResNet
+from .full_mobilenet_v2 import FullMobileNetV2
 from .hrnet import HighResolutionNet
+from .shufflenet_v2 import ShuffleNetV2
 
-__all__ = ["AtrousResNet", "HighResolutionNet"]
+__all__ = ["AtrousResNet", "FullMobileNetV2", "HighResolutionNet", "ShuffleNetV2"]

@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...ops import bin_rows, gate_rows, pool_rows
+from ...ops import gate_rows, pool_rows
 from ...ops.bilinear import bilinear_taps
 from ...ops.export import is_exporting
 from ...ops.pool_rows import POOLINGS

@@ -1,5 +1,6 @@
 """Losses."""
 
 from .cross_entropy_loss import WeightedCrossEntropyLoss
+from .image_weighted_cross_entropy_loss import ImageWeightedCrossEntropyLoss
 
-__all__ = ["WeightedCrossEntropyLoss"]
+__all__ = ["ImageWeightedCrossEntropyLoss", "WeightedCrossEntropyLoss"]
