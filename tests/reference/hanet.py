@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_papers.datasets.class_uniform import class_centroids, draw_epoch
+from mmseg_papers.datasets.height_statistics import count_classes, entropy, probabilities
 from mmseg_papers.models.layers import ASPP, HeightAttention
 from mmseg_papers.models.layers.height_attention import (
     PADDING,
@@ -22,44 +24,22 @@ from mmseg_papers.models.layers.height_attention import (
     sinusoid_table,
 )
 from mmseg_papers.models.losses.image_weighted_cross_entropy_loss import image_class_weights
-from tools.analysis_tools.height_statistics import count_classes, entropy, probabilities
 
 from ..data.reference import fill
 from . import Build, Case
 
 TABLE = {1: "sinusoid", 0: "learned"}
 BN = dict(type="BN")
-#: Trunk of the authors' function names -> backbone, channels (low level, source, last) and places.
-RESNET = ("backbone.layer3", "backbone.layer4"), (0, 2, 3), (256, 1024, 2048)
-TRUNKS = {
-    "R50": (lambda os: dict(type="AtrousResNet", depth=50, output_stride=os), *RESNET),
-    "R101": (
-        lambda os: dict(
-            type="AtrousResNet", depth=101, output_stride=os, deep_stem=True, stem_channels=128
-        ),
-        *RESNET,
-    ),
-    "R152": (lambda os: dict(type="AtrousResNet", depth=152, output_stride=os), *RESNET),
-    "ResNext50": (lambda os: _resnext(os, depth=50, groups=32, base_width=4), *RESNET),
-    "ResNext101": (lambda os: _resnext(os, depth=101, groups=32, base_width=8), *RESNET),
-    "WideResNet50": (lambda os: _resnext(os, depth=50, groups=1, base_width=128), *RESNET),
-    "WideResNet101": (lambda os: _resnext(os, depth=101, groups=1, base_width=128), *RESNET),
-    "MobileNet": (
-        lambda os: dict(type="FullMobileNetV2", output_stride=os),
-        ("backbone.layer7", "backbone.conv2"),
-        (0, 1, 2),
-        (32, 320, 1280),
-    ),
-    "ShuffleNet": (
-        lambda os: dict(type="ShuffleNetV2", output_stride=os),
-        ("backbone.layers.2", "backbone.layers.3"),
-        (0, 1, 2),
-        (116, 464, 1024),
-    ),
-}
 
 
-def _resnext(output_stride: int, **options) -> dict:
+def _resnet(output_stride: int, keys: dict, depth: int) -> dict:
+    config = dict(type="AtrousResNet", depth=depth, output_stride=output_stride)
+    if "layer0.6.weight" in keys:  # three convs in the stem
+        config.update(deep_stem=True, stem_channels=keys["layer0.6.weight"][0])
+    return config
+
+
+def _resnext(output_stride: int, keys: dict, **options) -> dict:
     strides, dilations = {
         32: ((1, 2, 2, 2), (1, 1, 1, 1)),
         16: ((1, 2, 2, 1), (1, 1, 1, 2)),
@@ -67,6 +47,33 @@ def _resnext(output_stride: int, **options) -> dict:
         4: ((1, 1, 1, 1), (1, 2, 4, 8)),
     }[output_stride]
     return dict(type="ResNeXt", strides=strides, dilations=dilations, **options)
+
+
+def _light(name: str, output_stride: int, keys: dict) -> dict:
+    return dict(type=name, output_stride=output_stride)
+
+
+#: Trunk of the authors' function names -> backbone, channels (low level, source, last) and places.
+RESNET = ("backbone.layer3", "backbone.layer4"), (0, 2, 3), (256, 1024, 2048)
+TRUNKS = {
+    **{f"R{depth}": (partial(_resnet, depth=depth), *RESNET) for depth in (50, 101, 152)},
+    "ResNext50": (partial(_resnext, depth=50, groups=32, base_width=4), *RESNET),
+    "ResNext101": (partial(_resnext, depth=101, groups=32, base_width=8), *RESNET),
+    "WideResNet50": (partial(_resnext, depth=50, groups=1, base_width=128), *RESNET),
+    "WideResNet101": (partial(_resnext, depth=101, groups=1, base_width=128), *RESNET),
+    "MobileNet": (
+        partial(_light, "FullMobileNetV2"),
+        ("backbone.layer7", "backbone.conv2"),
+        (0, 1, 2),
+        (32, 320, 1280),
+    ),
+    "ShuffleNet": (
+        partial(_light, "ShuffleNetV2"),
+        ("backbone.layers.2", "backbone.layers.3"),
+        (0, 1, 2),
+        (116, 464, 1024),
+    ),
+}
 
 
 def build(case: Case) -> Build:
@@ -147,8 +154,7 @@ def _parse(call: str) -> dict[str, str]:
 def _segmentor(case: Case) -> Build:
     call = case.spec["call"]
     trunk, stride = re.fullmatch(r"Deep(\w+?)V3PlusD_HANet(?:_OS(\d+))?", call["function"]).groups()
-    if (trunk, stride) == ("ShuffleNet", None) or stride is None:
-        stride = 16
+    stride = int(stride or 16)
     make, (source, target), (low, aux, last), channels = TRUNKS[trunk]
     kernel_size, reduction, num_convs = call["hanet_set"]
     position_at, table = call["hanet_pos"]
@@ -183,14 +189,14 @@ def _segmentor(case: Case) -> Build:
     config = dict(
         type="HeightAttentionEncoderDecoder",
         height_attention=attention,
-        backbone=make(int(stride)),
+        backbone=make(output_stride=stride, keys=case.spec["keys"]),
         decode_head=dict(
             type="PlainDeepLabV3PlusHead",
             in_channels=channels[2],
             in_index=last,
             c1_in_channels=channels[0],
             c1_index=low,
-            output_stride=int(stride),
+            output_stride=stride,
             num_classes=call["num_classes"],
             norm_cfg=BN,
         ),
