@@ -41,7 +41,8 @@ class HeightAttentionMixin:
     - ``decode_head.fpn_bottleneck:in`` -> ``decode_head.fpn_bottleneck`` in UPerNet;
     - ``decode_head.fusion_conv:in`` -> ``decode_head.fusion_conv`` in SegFormer.
 
-    Where the target of one place is the source of a later one, the gate gives the means of its
+    Places are listed in the order in which they are computed: a source that an earlier place
+    gates is the gated map. Where the target of one place is the source of a later one, the gate gives the means of its
     rows on the way, and the map is not read again.
 
     *Positions.* A gate with positions must know where an image's rows lay before it was cropped:
@@ -74,12 +75,11 @@ class HeightAttentionMixin:
                 points.append(EndPoint.parse(options.pop(kind), self, option))
             layers.append(HeightAttention(**options))
         self.height_attention = nn.ModuleList(layers)
-        # A later source must see the gated map, so gates come before captures at one point.
-        for i, target in enumerate(self._targets):
-            target.register(self, partial(self._gate, i))
-        for i, source in enumerate(self._sources):
-            if self._gate_before(i) is None and source != self._targets[i]:
+        # At one point, what is registered first runs first: a source sees earlier places' gates.
+        for i, (source, target) in enumerate(zip(self._sources, self._targets, strict=True)):
+            if self._gate_before(i) is None:
                 source.register(self, partial(self._capture, i))
+            target.register(self, partial(self._gate, i))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
         """As ``mmseg``'s, with the rows' positions for the gates.
@@ -114,20 +114,21 @@ class HeightAttentionMixin:
     def _gate(self, i: int, value: Tensor | tuple) -> Tensor | tuple:
         """Gate the target of place ``i`` where it appears."""
         layer, target = self.height_attention[i], self._targets[i]
-        if self._sources[i] == target:
-            self._capture(i, value)
         if i not in self._passing.pooled:
             raise RuntimeError(
                 f"height_attention.places[{i}]: source {self._sources[i].name!r} is not computed "
-                f"before target {target.name!r}"
+                f"before target {target.name!r}, or the places are not in the order of computing"
             )
         parts = target.parts(value)
         _check_channels(target, parts, layer.high_channels, f"places[{i}].high_channels")
         height = max(part.shape[2] for part in parts)
         gate = layer.attention(self._passing.pooled.pop(i), height, self._index(layer))
-        gates = gate.to(parts[0].dtype).split([part.shape[1] for part in parts], dim=1)
+        gates = gate.split([part.shape[1] for part in parts], dim=1)
         following = [j for j in range(len(self._sources)) if self._gate_before(j) == i]
-        gated = [gate_rows(part, g, bool(following)) for part, g in zip(parts, gates, strict=True)]
+        gated = [
+            gate_rows(part, factor.to(part.dtype), bool(following))
+            for part, factor in zip(parts, gates, strict=True)
+        ]
         if following:
             means = torch.cat([mean for _, mean in gated], dim=1)
             gated = [part for part, _ in gated]
@@ -138,11 +139,11 @@ class HeightAttentionMixin:
         return target.replace(value, gated)
 
     def _gate_before(self, i: int) -> int | None:
-        """The last place whose target is the source of place ``i``, if the row means do."""
-        if self.height_attention[i].pooling != "mean" or self._sources[i] == self._targets[i]:
+        """The last earlier place that gates the source of place ``i``, if its row means do."""
+        if self.height_attention[i].pooling != "mean":
             return None
-        places = [j for j, target in enumerate(self._targets) if target == self._sources[i]]
-        return places[-1] if places else None
+        earlier = [j for j in range(i) if self._targets[j] == self._sources[i]]
+        return earlier[-1] if earlier else None
 
     def _index(self, layer: HeightAttention) -> Tensor | None:
         if layer.position is None:
