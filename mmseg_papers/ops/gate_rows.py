@@ -68,6 +68,10 @@ def _empty_mean(x: Tensor, with_mean: bool) -> Tensor:
     return x.new_empty(x.shape[:3] if with_mean else (0,))
 
 
+def _empty_gate(gate: Tensor) -> Tensor:
+    return torch.empty_like(gate, memory_format=torch.contiguous_format)
+
+
 def _in_layout(rows: Tensor, x: Tensor) -> Tensor:
     """(N, C, H) as (N, C, H, 1), with the channels together where those of ``x`` are."""
     if is_channels_last(x):
@@ -98,7 +102,7 @@ def _backward(x: Tensor, gate: Tensor, dy: Tensor, dmean: Tensor) -> tuple[Tenso
     if x.is_cuda:
         from .gate_rows_triton import gate_rows_backward_triton
 
-        dgate = torch.empty_like(gate)
+        dgate = _empty_gate(gate)
         gate_rows_backward_triton(x, gate, dy, dmean, dx, dgate)
         return dx, dgate
     factor = _in_layout(gate, x)
@@ -106,7 +110,7 @@ def _backward(x: Tensor, gate: Tensor, dy: Tensor, dmean: Tensor) -> tuple[Tenso
         torch.addcmul(_in_layout(dmean / x.shape[3], x), dy, factor, out=dx)
     else:
         torch.mul(dy, factor, out=dx)
-    return dx, _row_dot(x, dy)
+    return dx, _row_dot(x, dy).contiguous()
 
 
 def _row_dot(x: Tensor, dy: Tensor) -> Tensor:
@@ -146,7 +150,7 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
 
     @_gate_rows_backward.register_fake
     def _(x, gate, dy, dmean):
-        return _empty_map(x), torch.empty_like(gate)
+        return _empty_map(x), _empty_gate(gate)
 
     def _save(ctx, inputs, output) -> None:
         x, gate, ctx.with_mean = inputs
