@@ -23,9 +23,7 @@ train_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        data_prefix=dict(
-            img_path="images/10k/train", seg_map_path="labels/sem_seg/masks/train"
-        ),
+        data_prefix=dict(img_path="images/10k/train", seg_map_path="labels/sem_seg/masks/train"),
         pipeline=train_pipeline,
     ),
 )

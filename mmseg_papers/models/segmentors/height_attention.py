@@ -42,8 +42,8 @@ class HeightAttentionMixin:
     - ``decode_head.fusion_conv:in`` -> ``decode_head.fusion_conv`` in SegFormer.
 
     Places are listed in the order in which they are computed: a source that an earlier place
-    gates is the gated map. Where the target of one place is the source of a later one, the gate gives the means of its
-    rows on the way, and the map is not read again.
+    gates is the gated map. Where the target of one place is the source of a later one, the gate
+    gives the means of its rows on the way, and the map is not read again.
 
     *Positions.* A gate with positions must know where an image's rows lay before it was cropped:
     :class:`mmseg_papers.datasets.AddRowPosition` and ``PackRowPosition`` in the pipeline. Training
@@ -174,26 +174,28 @@ class _WindowsWithRows(SlidingWindow):
         self.passing = passing
 
     def batches(self, inputs: Tensor, window_batch: int) -> Iterator[Tensor]:
-        whole = self.passing.rows
-        rows = _rows(inputs, None, is_training=False) if whole is None else whole
-        rows = rows[:, None, :, None].expand(len(inputs), -1, -1, inputs.shape[3])
         windows = super().batches(inputs, window_batch)
+        whole, height = self.passing.rows, inputs.shape[2]
+        if whole is None and self.window_size[0] == height:
+            yield from windows
+            return
+        rows = row_positions(height, inputs.device)[None] if whole is None else whole
+        rows = rows[:, None, :, None].expand(len(inputs), -1, -1, inputs.shape[3])
         for window, of_window in zip(windows, super().batches(rows, window_batch), strict=True):
             self.passing.rows = of_window[:, 0, :, 0]
             yield window
         self.passing.rows = whole
 
 
-def _rows(inputs: Tensor, data_samples: list | None, is_training: bool) -> Tensor:
-    """Position of every row of the batch, (N, H), int64; 128 below an image that was padded."""
+def _rows(inputs: Tensor, data_samples: list | None, is_training: bool) -> Tensor | None:
+    """Position of every row of the batch, (N, H), int64; 128 below an image that was padded.
+
+    None if all images are whole and none is padded.
+    """
     height = inputs.shape[2]
-    if data_samples is None:
-        if is_training:
-            raise ValueError("training needs data_samples")
-        return row_positions(height, inputs.device)[None]
     rows = []
-    for sample in data_samples:
-        meta = sample.metainfo
+    for meta in [sample.metainfo for sample in data_samples or []]:
+        padding = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
         if "row_position" in meta:
             positions = torch.as_tensor(meta["row_position"]).to(inputs.device, torch.int64)
         elif is_training:
@@ -203,13 +205,17 @@ def _rows(inputs: Tensor, data_samples: list | None, is_training: bool) -> Tenso
                 "dict(type='PackRowPosition') in place of PackSegInputs into the training "
                 "pipeline, or set model.height_attention.position=None"
             )
-        else:
-            padding = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
+        elif padding[3]:
             positions = row_positions(height - int(padding[3]), inputs.device)
-        if len(positions) > height:
+        else:
+            positions = None
+        if positions is not None and len(positions) > height:
             raise ValueError(f"row_position has {len(positions)} rows, the images {height}")
-        rows.append(F.pad(positions, (0, height - len(positions)), value=PADDING))
-    return torch.stack(rows)
+        rows.append(positions)
+    if all(positions is None for positions in rows):
+        return None
+    rows = [row_positions(height, inputs.device) if r is None else r for r in rows]
+    return torch.stack([F.pad(r, (0, height - len(r)), value=PADDING) for r in rows])
 
 
 def _check_channels(point: EndPoint, parts: list[Tensor], channels: int, option: str) -> None:
