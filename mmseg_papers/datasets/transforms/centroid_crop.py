@@ -57,7 +57,8 @@ class CentroidCrop(RandomCrop):
         spans = []
         centre = results["crop_centroid"][::-1]
         for size, crop, at in zip(results["img"].shape[:2], self.crop_size, centre, strict=True):
-            start = int(np.clip(np.random.randint(at - crop, at + 1), 0, size - crop))
+            # The authors' range begins one earlier, where the crop ends before the centroid.
+            start = int(np.clip(np.random.randint(at - crop + 1, at + 1), 0, size - crop))
             spans += [start, start + crop]
         return tuple(spans)
 
