@@ -33,7 +33,7 @@ def entropy(counts: np.ndarray) -> np.ndarray:
         np.ndarray: (...), 0 where there are no pixels.
     """
     share = probabilities(counts)
-    return -(share * np.log(np.where(share > 0, share, 1))).sum(-1)
+    return (share * np.log(1 / np.where(share > 0, share, 1))).sum(-1)
 
 
 def probabilities(counts: np.ndarray) -> np.ndarray:
