@@ -75,7 +75,7 @@ def test_statistics_of_labels_that_height_explains(camvid, tmp_path, run):
 def test_statistics_without_data_or_sections(tmp_path, run):
     config = CONFIGS / "hanet" / "hanet_r50-os16_1xb8-20k_camvid-360x480.py"
     option = f"train_dataloader.dataset.data_root={tmp_path}"
-    code, out, error = run("height_statistics", config, "--cfg-options", option)
+    code, _, error = run("height_statistics", config, "--cfg-options", option)
     assert code == 1
     assert "CamVid is not there" in error
     _, _, error = run("height_statistics", config, "--sections", 0)
@@ -105,7 +105,7 @@ def test_pictures_of_a_checkpoint(tmp_path, run):
     torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=meta)), checkpoint)
     image, maps = tmp_path / "image.png", tmp_path / "maps.png"
     Image.fromarray(np.zeros((90, 120, 3), np.uint8)).save(image)
-    code, out, error = run("attention_maps", TINY, checkpoint, image, "--out", maps)
+    code, _, error = run("attention_maps", TINY, checkpoint, image, "--out", maps)
     assert code == 0, error
     assert Image.open(maps).size[0] > 1000
     code, _, error = run(
