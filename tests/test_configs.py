@@ -63,7 +63,7 @@ def without_pretrained(part):
 def test_is_what_its_name_says(name):
     config = load(name)
     gpus, batch, schedule, _data, height, width = re.fullmatch(
-        r".+_(\d+)xb(\d+)-(\d+k|\d+iters)_([a-z0-9-]+)-(\d+)x(\d+)", name
+        r".+_(\d+)xb(\d+)-(\d+k|\d+iters)_([a-z\d-]+)-(\d+)x(\d+)", name
     ).groups()
     assert config.train_dataloader.batch_size == int(batch), f"{gpus} GPUs, {batch} images each"
     iters = int(schedule.rstrip("iters").rstrip("k")) * (1000 if schedule.endswith("k") else 1)
@@ -82,7 +82,8 @@ def test_pipelines_and_data_sets_build(name):
             pipeline = Compose(dataset.pipeline)
             strict = [t for t in pipeline.transforms if type(t).__name__ == "StrictLoadAnnotations"]
             assert [{t.num_classes} for t in strict] == [classes]
-            assert {len(DATASETS.get(dataset.type).METAINFO["classes"])} == classes
+            names = dataset.get("classes") or DATASETS.get(dataset.type).METAINFO["classes"]
+            assert {len(names)} == classes
     if "tta_pipeline" in config:
         Compose(config.tta_pipeline)
 

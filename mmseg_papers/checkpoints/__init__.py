@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import hanet, hrnet
+from . import dsrl, hanet, hrnet
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "dsrl": dsrl.convert,
     "hanet": hanet.convert,
     "hrnet": hrnet.convert,
 }

@@ -2,6 +2,7 @@
 
 from .camvid import CamVidDataset
 from .class_uniform import ClassUniformDataset, ClassUniformSampler
+from .folder import FolderDataset
 from .transforms import (
     AddRowPosition,
     CentroidCrop,
@@ -19,6 +20,7 @@ __all__ = [
     "ClassUniformDataset",
     "ClassUniformSampler",
     "ColorJitter",
+    "FolderDataset",
     "GaussianBlur",
     "PackRowPosition",
     "StrictLoadAnnotations",

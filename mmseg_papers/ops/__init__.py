@@ -4,6 +4,7 @@ Each has a plain ``*_reference`` beside it, which tests compare with and exports
 """
 
 from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
+from .feature_affinity import feature_affinity, feature_affinity_reference
 from .gate_rows import gate_rows, gate_rows_reference
 from .pool_rows import bin_rows, pool_rows, pool_rows_reference, pool_width
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
@@ -17,6 +18,8 @@ from .upsampled_concat import (
     Conv1x1OfUpsampledConcat,
     conv1x1_of_upsampled_concat,
     conv1x1_of_upsampled_concat_reference,
+    conv3x3_of_upsampled_concat,
+    conv3x3_of_upsampled_concat_reference,
 )
 
 __all__ = [
@@ -27,8 +30,12 @@ __all__ = [
     "bin_rows",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv3x3_of_upsampled_concat",
+    "conv3x3_of_upsampled_concat_reference",
     "conv_of_constant_concat",
     "conv_of_constant_concat_reference",
+    "feature_affinity",
+    "feature_affinity_reference",
     "gate_rows",
     "gate_rows_reference",
     "pool_rows",

@@ -102,6 +102,15 @@ def prepare(case: Case, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     return {**weights, **kept}
 
 
+def allowed_error(case: Case, output: str, expected: np.ndarray) -> float:
+    """What the notes say in words: exact, ``atol``, or ``rtol`` of the maximum."""
+    notes = case.spec["notes"]
+    if "compare exactly" in notes:
+        return 0
+    kind, value = re.findall(r"\b(rtol|atol) (\d\S*\d)", notes)[-1]
+    return float(value) * (np.abs(expected).max() if kind == "rtol" else 1)
+
+
 def _layer(case: Case) -> Build:
     call, inputs = case.spec["call"], case.spec["input"]
     layer = HeightAttention(

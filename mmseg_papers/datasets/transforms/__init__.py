@@ -1,6 +1,7 @@
 """Transforms."""
 
 from .centroid_crop import CentroidCrop
+from .color import StrictPhotoMetricDistortion
 from .color_jitter import ColorJitter, GaussianBlur
 from .loading import StrictLoadAnnotations, StrictLoadImageFromFile
 from .row_position import AddRowPosition, PackRowPosition
@@ -13,4 +14,5 @@ __all__ = [
     "PackRowPosition",
     "StrictLoadAnnotations",
     "StrictLoadImageFromFile",
+    "StrictPhotoMetricDistortion",
 ]

@@ -1,8 +1,9 @@
 """Backbones."""
 
 from .atrous_resnet import AtrousResNet
+from .espnetv2 import ESPNetv2
 from .full_mobilenet_v2 import FullMobileNetV2
 from .hrnet import HighResolutionNet
 from .shufflenet_v2 import ShuffleNetV2
 
-__all__ = ["AtrousResNet", "FullMobileNetV2", "HighResolutionNet", "ShuffleNetV2"]
+__all__ = ["AtrousResNet", "ESPNetv2", "FullMobileNetV2", "HighResolutionNet", "ShuffleNetV2"]
