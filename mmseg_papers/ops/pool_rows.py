@@ -60,16 +60,18 @@ def pool_width(x: Tensor, pooling: str = "mean") -> Tensor:
     images, channels, height, width = x.shape
     if x.is_cuda or is_exporting():
         return x.mean(3) if pooling == "mean" else x.max(3).values
+    # A sum as a product with ones is faster, above all in its backward pass.
+    is_wide = x.dtype in (torch.float32, torch.float64)
     if is_channels_last(x):
         if pooling == "max":
             return F.adaptive_max_pool2d(x, (height, 1)).squeeze(3)
-        if x.dtype in (torch.float32, torch.float64):
+        if is_wide:
             pixels = x.permute(0, 2, 3, 1).reshape(images * height, width, channels)
             sums = x.new_ones(1, 1, width).expand(images * height, -1, -1) @ pixels
             return (sums / width).view(images, height, channels).transpose(1, 2)
         return F.adaptive_avg_pool2d(x, (height, 1)).squeeze(3)
     if pooling == "mean":
-        return x.mean(3)
+        return x @ x.new_full((width,), 1 / width) if is_wide else x.mean(3)
     # amax is faster, but shares the gradient between equal maxima; adaptive pooling does not.
     return x.max(3).values if torch.is_grad_enabled() and x.requires_grad else x.amax(3)
 

@@ -46,9 +46,18 @@ class HeightGates:
         self.model = model
         #: Place -> its gates, (channels, rows of the target).
         self.gates: dict[int, Tensor] = {}
-        layers = model.height_attention if isinstance(model, HeightAttentionMixin) else []
-        for i, layer in enumerate(layers):
+        if not isinstance(model, HeightAttentionMixin):
+            return
+        head = model.decode_head
+        self.classifier = (head[-1] if isinstance(head, nn.ModuleList) else head).conv_seg
+        #: Channels and rows of the map that is classified.
+        self.classified: tuple[int, int] = (0, 0)
+        self.classifier.register_forward_pre_hook(self._see)
+        for i, layer in enumerate(model.height_attention):
             layer.attention = self._recording(i, layer.attention)
+
+    def _see(self, module: nn.Module, args: tuple[Tensor]) -> None:
+        self.classified = tuple(args[0].shape[1:3])
 
     def _recording(self, i: int, attention: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def record(*args, **kwargs) -> Tensor:
@@ -73,8 +82,9 @@ class HeightGates:
             gate = self.gates[i]
             title = f"{source.name} -> {target.name}"
             yield Panel(title, lambda axis, gate=gate: draw_gates(axis, gate))
-            of_classes = gate_of_classes(gate, self.model.decode_head.conv_seg.weight)
-            if of_classes is not None:
+            is_classified = tuple(gate.shape) == self.classified and i == len(self.gates) - 1
+            if is_classified or target.module.endswith("conv_seg"):
+                of_classes = gate_of_classes(gate, self.classifier.weight)
                 curves = {name: of_classes[members].mean(0) for name, members in groups.items()}
                 yield Panel(f"{title}, by class", lambda axis, c=curves: draw_curves(axis, c))
 
@@ -83,22 +93,20 @@ class HeightGates:
 KINDS = (HeightGates,)
 
 
-def gate_of_classes(gate: Tensor, classifier: Tensor) -> Tensor | None:
+def gate_of_classes(gate: Tensor, classifier: Tensor) -> Tensor:
     """Gate that each class sees: its own, or that of the channels, weighted by its classifier.
 
     Args:
-        gate (Tensor): (C, H).
-        classifier (Tensor): Weights of the last conv, (K, C', 1, 1).
+        gate (Tensor): (K, H) of the classifier's output or (C, H) of its input.
+        classifier (Tensor): Its weights, (K, C, 1, 1).
 
     Returns:
-        Tensor | None: (K, H): the gate where C = K; sum_c |w_kc| gate_c / sum_c |w_kc| where
-        C = C'; else None.
+        Tensor: (K, H): of its output the gate itself; of its input
+        sum_c |w_kc| gate_c / sum_c |w_kc|.
     """
     weight = classifier.detach().float().cpu().flatten(1).abs()
     if len(gate) == len(weight):
         return gate
-    if len(gate) != weight.shape[1]:
-        return None
     return weight @ gate / weight.sum(1, keepdim=True)
 
 
