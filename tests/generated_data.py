@@ -19,7 +19,8 @@ def data_sets(dataset: ConfigDict) -> Iterator[ConfigDict]:
     """The data sets on disk inside wrappers such as ``ConcatDataset``."""
     if "data_prefix" in dataset:
         yield dataset
-    for inner in [dataset[key] for key in ("dataset", "datasets") if key in dataset]:
+    wrapped = ("dataset", "datasets", "extra_dataset")
+    for inner in [dataset[key] for key in wrapped if key in dataset]:
         for member in inner if isinstance(inner, list) else [inner]:
             yield from data_sets(member)
 
@@ -72,6 +73,8 @@ def shrink(config: Config, root: Path, **options) -> Config:
     for split, images in (("train", 4), ("val", 2), ("test", 2)):
         loader = config[f"{split}_dataloader"]
         loader.update(num_workers=0, persistent_workers=False)
+        if "tile_size" in loader.dataset or "centroids_file" in loader.dataset:
+            loader.dataset.update(tile_size=32, centroids_file=None)
         for i, dataset in enumerate(data_sets(loader.dataset)):
             generate(dataset, root / f"{split}{i}", images)
             shrink_pipeline(dataset.get("pipeline", []))

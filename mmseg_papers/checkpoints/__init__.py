@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cpnet, deeplab, dsrl, hrnet, spnet
+from . import cpnet, deeplab, dsrl, hanet, hrnet, spnet
 from .tensorflow import read_tensorflow_checkpoint
 
 #: paper -> its converter
@@ -16,6 +16,7 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "cpnet": cpnet.convert,
     "deeplab": deeplab.convert,
     "dsrl": dsrl.convert,
+    "hanet": hanet.convert,
     "hrnet": hrnet.convert,
     "spnet": spnet.convert,
 }

@@ -1,8 +1,14 @@
 """Data sets that ``mmseg`` lacks, transforms that check their input, and synthetic scenes."""
 
 from .camvid import CamVidDataset
+from .class_uniform import ClassUniformDataset, ClassUniformSampler
 from .folder import FolderDataset
 from .transforms import (
+    AddRowPosition,
+    CentroidCrop,
+    ColorJitter,
+    GaussianBlur,
+    PackRowPosition,
     RandomGaussianBlur,
     RandomRelativeResize,
     StrictLoadAnnotations,
@@ -10,8 +16,15 @@ from .transforms import (
 )
 
 __all__ = [
+    "AddRowPosition",
     "CamVidDataset",
+    "CentroidCrop",
+    "ClassUniformDataset",
+    "ClassUniformSampler",
+    "ColorJitter",
     "FolderDataset",
+    "GaussianBlur",
+    "PackRowPosition",
     "RandomGaussianBlur",
     "RandomRelativeResize",
     "StrictLoadAnnotations",

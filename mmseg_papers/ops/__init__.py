@@ -14,6 +14,8 @@ from .context_prior import (
     gather_context,
 )
 from .feature_affinity import feature_affinity, feature_affinity_reference
+from .gate_rows import gate_rows, gate_rows_reference
+from .pool_rows import bin_rows, pool_rows, pool_rows_reference, pool_width
 from .strip_gate import strip_gate, strip_gate_reference, strip_sum, strip_sum_reference
 from .strip_means import strip_means, strip_means_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
@@ -41,6 +43,7 @@ __all__ = [
     "affinity_loss_reference",
     "affinity_sums",
     "affinity_terms",
+    "bin_rows",
     "context_prior",
     "context_prior_and_sums",
     "context_prior_and_sums_reference",
@@ -53,7 +56,12 @@ __all__ = [
     "conv_of_constant_concat_reference",
     "feature_affinity",
     "feature_affinity_reference",
+    "gate_rows",
+    "gate_rows_reference",
     "gather_context",
+    "pool_rows",
+    "pool_rows_reference",
+    "pool_width",
     "strip_gate",
     "strip_gate_reference",
     "strip_means",

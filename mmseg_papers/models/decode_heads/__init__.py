@@ -6,6 +6,7 @@ from .deeplabv3plus_decoder_head import DeepLabV3PlusDecoderHead
 from .espnetv2_head import ESPNetv2Head
 from .hrnet_head import HRNetV2Head
 from .ocr_head import ASPOCRHead, ObjectContextHead
+from .plain_deeplabv3plus_head import LowResolutionFCNHead, PlainDeepLabV3PlusHead
 from .sisr_head import DeepLabV3PlusSISRHead, SISRHead
 from .sp_head import SPHead
 
@@ -18,7 +19,9 @@ __all__ = [
     "DeepLabV3PlusSISRHead",
     "ESPNetv2Head",
     "HRNetV2Head",
+    "LowResolutionFCNHead",
     "ObjectContextHead",
+    "PlainDeepLabV3PlusHead",
     "SISRHead",
     "SPHead",
 ]

@@ -4,6 +4,7 @@ from .aggregation import AggregationModule
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer
+from .height_attention import HeightAttention
 from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
 from .output_stride import set_stride_and_rate, strides_to_rates
@@ -18,6 +19,7 @@ __all__ = [
     "CompleteLoading",
     "DeconvSSSR",
     "DeepLabV3PlusDecoder",
+    "HeightAttention",
     "MixedPoolingModule",
     "NormPReLU",
     "ObjectAttention",

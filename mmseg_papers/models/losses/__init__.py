@@ -4,6 +4,7 @@ from .affinity_loss import AffinityLoss, label_of_positions
 from .cross_entropy_loss import WeightedCrossEntropyLoss
 from .feature_affinity_loss import FeatureAffinityLoss
 from .hard_pixel_mining_loss import HardPixelMiningLoss
+from .image_weighted_cross_entropy_loss import ImageWeightedCrossEntropyLoss
 from .imbalance_losses import SoftDiceLoss, SoftmaxFocalLoss
 from .ohem_cross_entropy_loss import OhemCrossEntropyLoss
 
@@ -11,6 +12,7 @@ __all__ = [
     "AffinityLoss",
     "FeatureAffinityLoss",
     "HardPixelMiningLoss",
+    "ImageWeightedCrossEntropyLoss",
     "OhemCrossEntropyLoss",
     "SoftDiceLoss",
     "SoftmaxFocalLoss",

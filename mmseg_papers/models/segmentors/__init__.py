@@ -5,6 +5,7 @@ from .dsrl_encoder_decoder import DSRLEncoderDecoder
 from .flip_slide_encoder_decoder import FlipSlideEncoderDecoder
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .fused_seg_tta import FusedSegTTAModel
+from .height_attention import HeightAttentionCascadeEncoderDecoder, HeightAttentionEncoderDecoder
 from .hrnet_seg_tta import HRNetSegTTAModel
 from .lazy_pixel_data import LazyPixelData
 from .multi_band_preprocessor import MultiBandPreProcessor
@@ -17,6 +18,8 @@ __all__ = [
     "FusedEncoderDecoder",
     "FusedSegTTAModel",
     "HRNetSegTTAModel",
+    "HeightAttentionCascadeEncoderDecoder",
+    "HeightAttentionEncoderDecoder",
     "LazyPixelData",
     "MultiBandPreProcessor",
 ]

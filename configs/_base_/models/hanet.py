@@ -1,0 +1,75 @@
+norm_cfg = dict(type="SyncBN", requires_grad=True)
+model = dict(
+    type="HeightAttentionEncoderDecoder",
+    data_preprocessor=dict(
+        type="SegDataPreProcessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+    ),
+    # L1 to L4 of the paper.
+    height_attention=dict(
+        places=[
+            dict(
+                source="backbone.layer3",
+                target="backbone.layer4",
+                low_channels=1024,
+                high_channels=2048,
+            ),
+            dict(
+                source="backbone.layer4",
+                target="decode_head.bottleneck:in",
+                low_channels=2048,
+                high_channels=1280,
+            ),
+            dict(
+                source="decode_head.bottleneck:in",
+                target="decode_head.bottleneck",
+                low_channels=1280,
+                high_channels=256,
+            ),
+            dict(
+                source="decode_head.fuse:in",
+                target="decode_head.fuse",
+                low_channels=304,
+                high_channels=256,
+            ),
+        ],
+        reduction=16,
+        dropout_ratio=0.1,
+        jitter=0.5,
+        norm_cfg=norm_cfg,
+    ),
+    backbone=dict(
+        type="AtrousResNet",
+        depth=50,
+        output_stride=16,
+        norm_cfg=norm_cfg,
+        init_cfg=dict(type="Pretrained", checkpoint="mmcls://resnet50"),
+    ),
+    decode_head=dict(
+        type="PlainDeepLabV3PlusHead",
+        in_channels=2048,
+        output_stride=16,
+        num_classes=19,
+        norm_cfg=norm_cfg,
+        loss_decode=dict(type="WeightedCrossEntropyLoss"),
+    ),
+    auxiliary_head=dict(
+        type="LowResolutionFCNHead",
+        in_channels=1024,
+        in_index=2,
+        channels=512,
+        num_convs=1,
+        concat_input=False,
+        dropout_ratio=0.1,
+        num_classes=19,
+        norm_cfg=norm_cfg,
+        align_corners=True,
+        loss_decode=dict(type="WeightedCrossEntropyLoss", loss_weight=0.4),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)

@@ -1,0 +1,2 @@
+_base_ = "./hanet_r50-os16_2xb4-40k_cityscapes-768x768.py"
+model = dict(height_attention=dict(places=[]))

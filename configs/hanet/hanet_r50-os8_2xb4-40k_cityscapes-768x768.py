@@ -1,0 +1,6 @@
+_base_ = "./hanet_r50-os16_2xb4-40k_cityscapes-768x768.py"
+model = dict(
+    height_attention=dict(reduction=32),
+    backbone=dict(output_stride=8),
+    decode_head=dict(output_stride=8),
+)

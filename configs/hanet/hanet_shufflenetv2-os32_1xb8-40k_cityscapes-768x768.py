@@ -1,0 +1,6 @@
+_base_ = "./hanet_shufflenetv2-os16_1xb8-40k_cityscapes-768x768.py"
+model = dict(
+    height_attention=dict(reduction=8),
+    backbone=dict(output_stride=32),
+    decode_head=dict(output_stride=32),
+)

@@ -1,0 +1,90 @@
+"""MobileNetV2 with the 1x1 conv that ends its features."""
+
+from __future__ import annotations
+
+from mmcv.cnn import ConvModule
+from mmseg.models.backbones import MobileNetV2
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ..layers import CompleteLoading
+
+#: Output stride -> strides and rates of the first unit of each stage; the other units have rate 1.
+STRIDES_AND_RATES = {
+    32: ((1, 2, 2, 2, 1, 2, 1), (1, 1, 1, 1, 1, 1, 1)),
+    16: ((1, 2, 2, 2, 1, 1, 1), (1, 1, 1, 1, 1, 2, 1)),
+    8: ((1, 2, 2, 1, 1, 1, 1), (1, 1, 1, 2, 1, 4, 1)),
+}
+
+
+@MODELS.register_module()
+class FullMobileNetV2(CompleteLoading, MobileNetV2):
+    """MobileNetV2 (arXiv:1801.04381) with its last 1x1 conv, which ``mmseg``'s class lacks.
+
+    HANet's trunk: a stage whose stride is removed has an atrous first unit only, as in its
+    authors' code.
+
+    Args:
+        output_stride (int): Input size over the last map's: 8, 16 or 32. Default: 16.
+        out_indices (tuple[int, ...]): Which of the seven stages are returned before the last
+            conv's map. Default: (2, 6), 32 and 320 channels at strides 8 and ``output_stride``.
+        **kwargs: As ``mmseg``'s MobileNetV2, without ``strides`` and ``dilations``.
+
+    Raises:
+        ValueError: If ``output_stride`` is none of the above.
+
+    Example:
+        >>> import torch
+        >>> from mmseg_papers.models.backbones import FullMobileNetV2
+        >>> net = FullMobileNetV2().eval()
+        >>> [tuple(y.shape[1:]) for y in net(torch.rand(1, 3, 64, 96))]
+        [(32, 8, 12), (320, 4, 6), (1280, 4, 6)]
+    """
+
+    def __init__(
+        self, output_stride: int = 16, out_indices: tuple[int, ...] = (2, 6), **kwargs
+    ) -> None:
+        if output_stride not in STRIDES_AND_RATES:
+            raise ValueError(
+                f"output_stride must be one of {tuple(STRIDES_AND_RATES)}, got {output_stride}"
+            )
+        strides, dilations = STRIDES_AND_RATES[output_stride]
+        super().__init__(strides=strides, dilations=dilations, out_indices=out_indices, **kwargs)
+        # As wide as published, however thin the rest.
+        self.conv2 = ConvModule(
+            self.in_channels,
+            max(1280, int(1280 * self.widen_factor)),
+            1,
+            conv_cfg=self.conv_cfg,
+            norm_cfg=self.norm_cfg,
+            act_cfg=self.act_cfg,
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extract the stages' maps.
+
+        Args:
+            x (Tensor): Images, (N, 3, H, W).
+
+        Returns:
+            tuple[Tensor, ...]: Those of ``out_indices``, then the last conv's, 1280 channels.
+        """
+        x = self.conv1(x)
+        maps = []
+        for i, name in enumerate(self.layers):
+            x = getattr(self, name)(x)
+            if i in self.out_indices:
+                maps.append(x)
+        return (*maps, self.conv2(x))
+
+    def train(self, mode: bool = True) -> FullMobileNetV2:
+        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
+
+        Args:
+            mode (bool): Training (True) or evaluation (False). Default: True.
+
+        Returns:
+            FullMobileNetV2: The module itself, as ``nn.Module.train`` does.
+        """
+        super().train(mode)
+        return self

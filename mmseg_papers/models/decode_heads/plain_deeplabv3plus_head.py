@@ -1,0 +1,163 @@
+"""The DeepLabV3+ head of HANet's published models, and their auxiliary head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads import FCNHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from ...ops import conv_of_constant_concat
+from ..layers import ASPP
+
+HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
+
+
+class BranchProjection(ConvModule):
+    """1x1 conv, BN and ReLU over the concatenation of ASPP's branches, which is never built.
+
+    Its input is the concatenation in its parts: the image-level branch, one value an image or a
+    row, and the others. Arguments are ``ConvModule``'s.
+    """
+
+    def forward(self, branches: Sequence[Tensor]) -> Tensor:
+        """Project.
+
+        Args:
+            branches (Sequence[Tensor]): (N, C_0, 1, 1) or (N, C_0, H, 1), then (N, C_i, H, W).
+
+        Returns:
+            Tensor: (N, out_channels, H, W).
+        """
+        constant, *maps = branches
+        x = conv_of_constant_concat(constant, maps, self.conv.weight, self.conv.bias)
+        return self.activate(self.norm(x))
+
+
+@MODELS.register_module()
+class PlainDeepLabV3PlusHead(BaseDecodeHead):
+    """DeepLabV3+'s head as HANet's authors have it (their ``network/deepv3.py``).
+
+    ASPP, a 1x1 projection, and two dense 3x3 convs over the concatenation of the reduced
+    low-level map and the up-sampled projection, in this order. No dropout; ``align_corners=True``
+    everywhere. The image-level branch enters the projection as a bias of each image, behind a
+    height attention of each row (:func:`mmseg_papers.ops.conv_of_constant_concat`).
+
+    Places for :class:`mmseg_papers.models.segmentors.HeightAttentionEncoderDecoder`:
+    ``bottleneck:in`` (ASPP's branches, image level first), ``bottleneck``, ``fuse:in``, ``fuse``
+    and ``conv_seg``.
+
+    Args:
+        in_channels (int): Channels of the backbone's last map. Default: 2048.
+        channels (int): Channels of every branch and conv. Default: 256.
+        in_index (int): Which of the backbone's maps is the last. Default: 3.
+        output_stride (int): Of the backbone: 4, 8, 16 or 32. Default: 16.
+        rates (Sequence[int]): ASPP's rates at output stride 16. Default: (6, 12, 18).
+        c1_in_channels (int): Channels of the low-level map. Default: 256.
+        c1_channels (int): Channels that it is reduced to. Default: 48.
+        c1_index (int): Which of the backbone's maps it is. Default: 0.
+        **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``norm_cfg``, ``loss_decode``
+            and so on; ``dropout_ratio`` (default 0) and ``align_corners`` (default True), too.
+
+    Raises:
+        ValueError: As :class:`mmseg_papers.models.layers.ASPP`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 2048,
+        channels: int = 256,
+        *,
+        in_index: int = 3,
+        output_stride: int = 16,
+        rates: Sequence[int] = (6, 12, 18),
+        c1_in_channels: int = 256,
+        c1_channels: int = 48,
+        c1_index: int = 0,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            channels,
+            in_index=in_index,
+            **{"dropout_ratio": 0, "align_corners": True, "init_cfg": HE, **kwargs},
+        )
+        cfgs = dict(norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        self.c1_in_channels = c1_in_channels
+        self.c1_index = c1_index
+        self.aspp = ASPP(
+            in_channels,
+            channels,
+            rates,
+            output_stride,
+            bottleneck_kernel=None,
+            dropout_ratio=0,
+            init_cfg=HE,
+            **cfgs,
+        )
+        self.bottleneck = BranchProjection(self.aspp.concat_channels, channels, 1, **cfgs)
+        self.c1_bottleneck = ConvModule(c1_in_channels, c1_channels, 1, **cfgs)
+        self.fuse = nn.Sequential(
+            ConvModule(c1_channels + channels, channels, 3, padding=1, **cfgs),
+            ConvModule(channels, channels, 3, padding=1, **cfgs),
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Classify.
+
+        Args:
+            inputs (Sequence[Tensor]): The backbone's maps.
+
+        Returns:
+            Tensor: Logits, (N, num_classes, H, W), at the size of the low-level map.
+
+        Raises:
+            ValueError: If a map has other channels than the head was built for.
+        """
+        x, low_level = self._transform_inputs(inputs), inputs[self.c1_index]
+        for option, channels, index, y in (
+            ("in_channels", self.in_channels, self.in_index, x),
+            ("c1_in_channels", self.c1_in_channels, self.c1_index, low_level),
+        ):
+            if y.shape[1] != channels:
+                raise ValueError(
+                    f"decode_head.{option}={channels}, but the backbone's map {index} has "
+                    f"{y.shape[1]} channels"
+                )
+        pooled, maps = self.aspp.branches(x)
+        x = self.bottleneck((pooled, *maps))
+        size = low_level.shape[2:]
+        x = F.interpolate(x, size, mode="bilinear", align_corners=self.align_corners)
+        x = self.fuse(torch.cat([self.c1_bottleneck(low_level), x], dim=1))
+        return self.cls_seg(x)
+
+
+@MODELS.register_module()
+class LowResolutionFCNHead(FCNHead):
+    """FCN head whose losses are taken at the size of its logits.
+
+    The labels are reduced to it by nearest sampling; ``mmseg`` enlarges the logits. HANet's
+    auxiliary loss (the authors' ``network/deepv3.py``). Arguments are ``FCNHead``'s.
+    """
+
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
+        """Losses of logits.
+
+        Args:
+            seg_logits (Tensor): (N, num_classes, h, w).
+            batch_data_samples (list[SegDataSample]): With ``gt_sem_seg`` of one size.
+
+        Returns:
+            dict[str, Tensor]: As ``mmseg``'s.
+        """
+        labels = self._stack_batch_gt(batch_data_samples)
+        labels = F.interpolate(labels.float(), seg_logits.shape[2:], mode="nearest").long()
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+        return super().loss_by_feat(seg_logits, samples)

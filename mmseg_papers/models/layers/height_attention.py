@@ -1,0 +1,268 @@
+"""HANet's attention: one gate for each channel and row."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ...ops import gate_rows, pool_rows
+from ...ops.bilinear import bilinear_taps
+from ...ops.export import is_exporting
+from ...ops.pool_rows import POOLINGS
+
+#: Levels of a row position, from 0 at the top of the original image to 127 at its bottom.
+LEVELS = 128
+#: The row position of padding.
+PADDING = LEVELS
+POSITIONS = (None, "sinusoid", "learned")
+
+
+def row_positions(height: int, device: torch.device | None = None) -> Tensor:
+    """Position of every row of a whole image, at any scale.
+
+    Args:
+        height (int): Rows of the image.
+        device (torch.device, optional): Of the result.
+
+    Returns:
+        Tensor: (height,), int64, floor(128 (y + 1/2) / height).
+    """
+    return (2 * torch.arange(height, device=device) + 1) * LEVELS // (2 * height)
+
+
+def position_index(positions: Tensor, coarse_height: int) -> Tensor:
+    """Rows of the position table for the rows of the attention.
+
+    Args:
+        positions (Tensor): (N, H), integers; a value of at least 128 is padding.
+        coarse_height (int): Rows of the attention.
+
+    Returns:
+        Tensor: (N, coarse_height), int64, 0 (top) .. coarse_height (padding).
+    """
+    rows = torch.arange(coarse_height, device=positions.device) * positions.shape[1]
+    sampled = positions[:, rows // coarse_height].long().clamp(max=PADDING)
+    return sampled // (LEVELS // coarse_height)
+
+
+def jitter_index(index: Tensor, noise: Tensor, coarse_height: int) -> Tensor:
+    """Move positions by whole rows, at most an eighth of the height.
+
+    The noise is truncated toward zero, as in the authors' PyTorch 1.4; flooring it, which their
+    code does since 1.13, would move half of all rows up.
+
+    Args:
+        index (Tensor): (N, coarse_height), int64.
+        noise (Tensor): (N, coarse_height), in rows.
+        coarse_height (int): Rows of the attention.
+
+    Returns:
+        Tensor: (N, coarse_height), int64, in 0..coarse_height.
+    """
+    limit = coarse_height // 8
+    return (index + noise.trunc().long().clamp(-limit, limit)).clamp(0, coarse_height)
+
+
+def sinusoid_table(positions: int, channels: int) -> Tensor:
+    """The authors' position encoding: 1 + sin or cos of position / base^(2 (j // 2) / channels).
+
+    The paper's base is 100 (from memory) and has no offset; the authors' code adds 1 and has base
+    10 above 50 channels, which is followed here.
+
+    Args:
+        positions (int): Rows of the table.
+        channels (int): Columns of the table.
+
+    Returns:
+        Tensor: (positions, channels), float32, values in [0, 2].
+    """
+    base = 10.0 if channels > 50 else 100.0
+    column = torch.arange(channels)
+    exponent = 2 * (column // 2).double() / channels
+    angle = torch.arange(positions).double()[:, None] / base**exponent
+    return (1 + torch.where(column % 2 == 0, angle.sin(), angle.cos())).float()
+
+
+@MODELS.register_module()
+class HeightAttention(BaseModule):
+    """Height-driven attention (HANet, arXiv:2003.05128, section 3; the authors' ``HANet_Conv``).
+
+    The source is pooled over its width to ``coarse_height`` rows; 1-D convs over the rows and a
+    sigmoid make one factor for each channel and row of the target, which is interpolated to the
+    target's height and multiplied with it. Where paper and code differ we follow the code: pooling
+    is one adaptive pooling to the coarse height, and the encoding is :func:`sinusoid_table`.
+
+    Args:
+        low_channels (int): Channels of the source.
+        high_channels (int): Channels of the target.
+        reduction (int): r: the first conv has ceil(low_channels / r) channels, for negative r
+            low_channels * abs(r). Default: 32.
+        num_convs (int): 3, or 2 without the middle conv. Default: 3.
+        kernel_size (int): Of the last conv, odd. Default: 3.
+        coarse_height (int): Rows of the attention; divides 128. Default: 16.
+        pooling (str): ``'mean'`` or ``'max'``. Default: ``'mean'``.
+        position (str, optional): ``'sinusoid'``, ``'learned'`` or None, without positions.
+            Default: ``'sinusoid'``.
+        position_at (int): The conv before (1) or after (2) which positions are added is the first:
+            1 adds them to the pooled source, 2 to the first conv's output. Default: 2.
+        dropout_ratio (float): Of the pooled source's channels in training. Default: 0.
+        jitter (float): Standard deviation, in rows, of the positions' noise in training.
+            Default: 0.
+        norm_cfg (dict): A batch norm. Default: ``dict(type='BN')``.
+        init_cfg (dict | list[dict], optional): Default: He normal, as the authors'.
+
+    Raises:
+        ValueError: If an option has a value outside the ones above.
+    """
+
+    def __init__(
+        self,
+        low_channels: int,
+        high_channels: int,
+        reduction: int = 32,
+        num_convs: int = 3,
+        kernel_size: int = 3,
+        coarse_height: int = 16,
+        pooling: str = "mean",
+        position: str | None = "sinusoid",
+        position_at: int = 2,
+        dropout_ratio: float = 0.0,
+        jitter: float = 0.0,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        for option, value, allowed in (
+            ("num_convs", num_convs, (2, 3)),
+            ("pooling", pooling, POOLINGS),
+            ("position", position, POSITIONS),
+            ("position_at", position_at, (1, 2)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{option} must be one of {allowed}, got {value!r}")
+        if not isinstance(reduction, int) or reduction == 0:
+            raise ValueError(
+                f"reduction must be an int above 0, or below 0 for expansion, got {reduction!r}"
+            )
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+        if coarse_height < 1 or LEVELS % coarse_height:
+            raise ValueError(
+                f"coarse_height must divide the {LEVELS} levels of a position, got {coarse_height}"
+            )
+        if not 0 <= dropout_ratio < 1:
+            raise ValueError(f"dropout_ratio must be in [0, 1), got {dropout_ratio}")
+        if jitter < 0:
+            raise ValueError(f"jitter must be at least 0, got {jitter}")
+        he = dict(type="Kaiming", layer="Conv1d", mode="fan_in", nonlinearity="relu", bias=0)
+        super().__init__(he if init_cfg is None else init_cfg)
+        self.low_channels = low_channels
+        self.high_channels = high_channels
+        self.coarse_height = coarse_height
+        self.pooling = pooling
+        self.position = position
+        self.position_at = position_at
+        self.jitter = jitter
+        if reduction > 0:
+            channels = math.ceil(low_channels / reduction)
+        else:
+            channels = low_channels * -reduction
+        self.dropout = nn.Dropout1d(dropout_ratio) if dropout_ratio else nn.Identity()
+        self.conv1 = nn.Conv1d(low_channels, channels, 1, bias=False)
+        self.bn1 = _norm(norm_cfg, channels)
+        self.conv2 = None
+        width = channels
+        if num_convs == 3:
+            width = 2 * channels
+            self.conv2 = nn.Conv1d(channels, width, 3, padding=1)
+            self.bn2 = _norm(norm_cfg, width)
+        self.conv3 = nn.Conv1d(width, high_channels, kernel_size, padding=kernel_size // 2)
+        if position is not None:
+            size = (coarse_height + 1, low_channels if position_at == 1 else channels)
+            if position == "sinusoid":
+                self.register_buffer("position_table", sinusoid_table(*size))
+            else:
+                self.position_table = nn.Parameter(torch.zeros(size))
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The source (N, C, H, W) as (N, C, coarse_height)."""
+        return pool_rows(x, self.coarse_height, self.pooling)
+
+    def attention(self, pooled: Tensor, height: int, index: Tensor | None = None) -> Tensor:
+        """Factors of a target's rows.
+
+        Args:
+            pooled (Tensor): (N, low_channels, coarse_height), as :meth:`pool` gives.
+            height (int): Rows of the target.
+            index (Tensor, optional): As in :meth:`forward`.
+
+        Returns:
+            Tensor: (N, high_channels, height), in (0, 1).
+        """
+        positions = self._positions(index)
+        if positions is not None and self.position_at == 1:
+            pooled = pooled + positions
+        x = F.relu(self.bn1(self.conv1(self.dropout(pooled))))
+        if positions is not None and self.position_at == 2:
+            x = x + positions
+        if self.conv2 is not None:
+            x = F.relu(self.bn2(self.conv2(x)))
+        return interpolate_rows(self.conv3(x).sigmoid(), height)
+
+    def forward(self, x_low: Tensor, x_high: Tensor, index: Tensor | None = None) -> Tensor:
+        """Gate the target by the source.
+
+        Args:
+            x_low (Tensor): The source, (N, low_channels, H_l, W_l).
+            x_high (Tensor): The target, (N, high_channels, H_h, W_h).
+            index (Tensor, optional): The position of each row of the attention, (N or 1,
+                coarse_height), int64, as :func:`position_index` gives. Default: positions are not
+                added, as in the authors' code.
+
+        Returns:
+            Tensor: The gated target, of its shape.
+        """
+        gate = self.attention(self.pool(x_low), x_high.shape[2], index)
+        return gate_rows(x_high, gate.to(x_high.dtype))
+
+    def _positions(self, index: Tensor | None) -> Tensor | None:
+        """Encoded positions, (N or 1, channels, coarse_height)."""
+        if index is None or self.position is None:
+            return None
+        if self.training and self.jitter:
+            noise = torch.randn(index.shape, device=index.device) * self.jitter
+            index = jitter_index(index, noise, self.coarse_height)
+        return F.embedding(index, self.position_table).transpose(1, 2)
+
+
+def interpolate_rows(x: Tensor, height: int) -> Tensor:
+    """Linear interpolation of rows, by a matrix, whose backward pass is deterministic on CUDA.
+
+    Args:
+        x (Tensor): (N, C, B).
+        height (int): H.
+
+    Returns:
+        Tensor: (N, C, H), as ``interpolate(x, height, mode='linear')``.
+    """
+    rows = x.shape[2]
+    if height == rows:
+        return x
+    if not x.is_cuda or is_exporting():
+        return F.interpolate(x, height, mode="linear", align_corners=False)
+    lower, upper, weight = bilinear_taps(rows, height, False, x.device, torch.float32)
+    matrix = F.one_hot(lower, rows).T * (1 - weight) + F.one_hot(upper, rows).T * weight
+    return x @ matrix.to(x.dtype)
+
+
+def _norm(norm_cfg: dict | None, channels: int) -> nn.Module:
+    """Batch norm over (N, channels, rows)."""
+    cfg = dict(norm_cfg or dict(type="BN"))
+    if cfg["type"] in ("BN", "BN2d"):
+        cfg["type"] = "BN1d"  # SyncBN takes maps of any rank
+    return build_norm_layer(cfg, channels)[1]

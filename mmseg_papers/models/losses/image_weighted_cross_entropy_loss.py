@@ -1,0 +1,86 @@
+"""Cross entropy weighted by the classes of each image."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+
+def image_class_weights(label: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+    """1 + (1 - f_c) for the classes of an image, 1 for the others; f_c is a class's share.
+
+    Args:
+        label (Tensor): (N, H, W), int64.
+        num_classes (int): K.
+        ignore_index (int): Label of pixels without a class.
+
+    Returns:
+        Tensor: (N, K), float32.
+    """
+    valid = label != ignore_index
+    counts = label.new_zeros(len(label), num_classes)
+    classes = torch.where(valid, label, 0).flatten(1)
+    counts.scatter_add_(1, classes, valid.flatten(1).long())  # integers: deterministic
+    share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(counts > 0, 2 - share, 1)
+
+
+@MODELS.register_module()
+class ImageWeightedCrossEntropyLoss(nn.Module):
+    """Cross entropy whose class weights come from each image (HANet's Mapillary pre-training).
+
+    The weighted means of the images, sum(w_y ce) / sum(w_y) over the pixels that are not ignored,
+    are added up (the authors' ``ImageBasedCrossEntropyLoss2d``); the weights are those of
+    :func:`image_class_weights`.
+
+    Args:
+        loss_weight (float): Factor of the whole loss. Default: 1.
+        loss_name (str): Name in the log; begins with ``loss_``. Default: ``'loss_ce'``.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, loss_name: str = "loss_ce") -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self._loss_name = loss_name
+
+    def forward(
+        self,
+        cls_score: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | None = None,
+        reduction_override: str | None = None,
+        ignore_index: int = -100,
+        **kwargs,
+    ) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            cls_score (Tensor): Logits, (N, K, H, W).
+            label (Tensor): (N, H, W), int64.
+            weight (Tensor, optional): Weight of each pixel, (N, H, W), of the numerator.
+            avg_factor (float, optional): Not used.
+            reduction_override (str, optional): Not used.
+            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
+            **kwargs: Not used.
+
+        Returns:
+            Tensor: (), zero for images whose pixels are all ignored.
+        """
+        weights = image_class_weights(label, cls_score.shape[1], ignore_index)
+        valid = label != ignore_index
+        classes = torch.where(valid, label, 0)
+        pixel = weights.gather(1, classes.flatten(1)).view(label.shape) * valid
+        loss = F.cross_entropy(cls_score, label, reduction="none", ignore_index=ignore_index)
+        loss = loss.to(torch.promote_types(loss.dtype, torch.float32)) * pixel
+        if weight is not None:
+            loss = loss * weight
+        divisor = pixel.sum((1, 2)).clamp(min=torch.finfo(torch.float32).tiny)
+        return self.loss_weight * (loss.sum((1, 2)) / divisor).sum()
+
+    @property
+    def loss_name(self) -> str:
+        """Key of the loss in the log."""
+        return self._loss_name

@@ -1,0 +1,113 @@
+"""Pooling of every row over its width, then of the rows into a few bins."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .export import is_exporting
+
+POOLINGS = ("mean", "max")
+
+
+def pool_rows_reference(x: Tensor, rows: int, pooling: str = "mean") -> Tensor:
+    """Plain form of :func:`pool_rows`: one adaptive pooling to ``rows`` x 1."""
+    pool = F.adaptive_avg_pool2d if pooling == "mean" else F.adaptive_max_pool2d
+    return pool(x, (rows, 1)).squeeze(3)
+
+
+def pool_rows(x: Tensor, rows: int, pooling: str = "mean") -> Tensor:
+    """Adaptive pooling to ``rows`` x 1 in two separable steps.
+
+    A bin holds whole rows, so its mean (maximum) is that of the rows' means (maxima): the map is
+    read once, along its rows, and the bins see (N, C, H) only. The backward pass is deterministic,
+    on CUDA too. Times are listed in docs/benchmarks.md.
+
+    Args:
+        x (Tensor): (N, C, H, W), floating point.
+        rows (int): Number of bins, at least 1; they overlap where H is no multiple of it.
+        pooling (str): ``'mean'`` or ``'max'``. Default: 'mean'.
+
+    Returns:
+        Tensor: (N, C, rows), ``adaptive_avg_pool2d(x, (rows, 1))`` or that of the maximum.
+
+    Raises:
+        ValueError: If the map, ``rows`` or ``pooling`` is not as described.
+    """
+    if x.dim() != 4 or 0 in x.shape[2:]:
+        raise ValueError(f"x must be (N, C, H, W), H and W at least 1, got {tuple(x.shape)}")
+    if pooling == "max" and is_channels_last(x) and not x.is_cuda:
+        return pool_rows_reference(x, rows, pooling)  # vectorised over the channels already
+    return bin_rows(pool_width(x, pooling), rows, pooling)
+
+
+def pool_width(x: Tensor, pooling: str = "mean") -> Tensor:
+    """Mean or maximum of every row.
+
+    Args:
+        x (Tensor): (N, C, H, W).
+        pooling (str): ``'mean'`` or ``'max'``. Default: 'mean'.
+
+    Returns:
+        Tensor: (N, C, H).
+
+    Raises:
+        ValueError: If ``pooling`` is neither.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+    images, channels, height, width = x.shape
+    if x.is_cuda or is_exporting():
+        return x.mean(3) if pooling == "mean" else x.max(3).values
+    # A sum as a product with ones is faster, above all in its backward pass.
+    is_wide = x.dtype in (torch.float32, torch.float64)
+    if is_channels_last(x):
+        if pooling == "max":
+            return F.adaptive_max_pool2d(x, (height, 1)).squeeze(3)
+        if is_wide:
+            pixels = x.permute(0, 2, 3, 1).reshape(images * height, width, channels)
+            sums = x.new_ones(1, 1, width).expand(images * height, -1, -1) @ pixels
+            return (sums / width).view(images, height, channels).transpose(1, 2)
+        return F.adaptive_avg_pool2d(x, (height, 1)).squeeze(3)
+    if pooling == "mean":
+        return x @ x.new_full((width,), 1 / width) if is_wide else x.mean(3)
+    # amax is faster, but shares the gradient between equal maxima; adaptive pooling does not.
+    return x.max(3).values if torch.is_grad_enabled() and x.requires_grad else x.amax(3)
+
+
+def bin_rows(profile: Tensor, rows: int, pooling: str = "mean") -> Tensor:
+    """Pool the values of all rows into bins of rows.
+
+    Args:
+        profile (Tensor): (N, C, H).
+        rows (int): Number of bins, at least 1.
+        pooling (str): ``'mean'`` or ``'max'``. Default: 'mean'.
+
+    Returns:
+        Tensor: (N, C, rows), ``adaptive_avg_pool1d(profile, rows)`` or that of the maximum.
+
+    Raises:
+        ValueError: If ``rows`` is below 1.
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    height = profile.shape[2]
+    if height == rows:
+        return profile
+    bins = torch.arange(rows, device=profile.device)
+    start = bins * height // rows
+    stop = ((bins + 1) * height + rows - 1) // rows
+    row = torch.arange(height, device=profile.device)[:, None]
+    members = (row >= start) & (row < stop)
+    if pooling == "mean":
+        return profile @ members.to(profile.dtype) / (stop - start).to(profile.dtype)
+    if not profile.is_cuda and not is_exporting():
+        return F.adaptive_max_pool1d(profile, rows)
+    outside = ~members.T
+    return profile[:, :, None].masked_fill(outside, -torch.inf).max(3).values
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel lie together in memory, and the pixels of a row do not."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

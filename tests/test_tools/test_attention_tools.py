@@ -1,0 +1,126 @@
+"""The tools that show HANet's motivation and attention."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+from PIL import Image
+
+from mmseg_papers.datasets.height_statistics import (
+    count_classes,
+    entropy,
+    mutual_information,
+    probabilities,
+)
+
+TOOLS = Path(__file__).parents[2] / "tools" / "analysis_tools"
+CONFIGS = Path(__file__).parents[2] / "configs"
+TINY = CONFIGS / "hanet" / "hanet_r18-os16_1xb4-150iters_camvid-120x160.py"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a tool in this process; gives its exit code, output and error output."""
+
+    def call(tool, *args):
+        spec = importlib.util.spec_from_file_location(tool, TOOLS / f"{tool}.py")
+        module = importlib.util.module_from_spec(spec)
+        # Dataclasses look up the module they are defined in.
+        monkeypatch.setitem(sys.modules, tool, module)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
+        code = 0
+        try:
+            module.main()
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder, kind in (("images", "image"), ("annotations", "label")):
+        for split in ("train", "val", "test"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        for i in range(2):
+            label = np.zeros((90, 120), np.uint8)
+            label[30:60], label[60:], label[:, :10] = 4, 3, 255
+            array = label if kind == "label" else rng.integers(0, 256, (90, 120, 3), np.uint8)
+            Image.fromarray(array).save(tmp_path / folder / "train" / f"{i}.png")
+    return tmp_path
+
+
+def test_statistics_of_labels_that_height_explains(camvid, tmp_path, run):
+    plot = tmp_path / "plot.png"
+    option = f"train_dataloader.dataset.data_root={camvid}"
+    config = CONFIGS / "hanet" / "hanet_r50-os16_1xb8-20k_camvid-360x480.py"
+    code, out, error = run("height_statistics", config, "--out", plot, "--cfg-options", option)
+    assert code == 0, error
+    rows = {line.split()[1]: line for line in out.splitlines() if "│" in line}
+    assert "33.33 %" in rows["sky"]
+    assert "100.00 %" in rows["sky"]
+    assert rows["entropy"].split("│")[2:-1] == [" 1.099   ", *[" 0.000    "] * 3]
+    assert "explained by the section 1.099 nats" in " ".join(out.split())
+    assert Image.open(plot).size[0] > 500
+
+
+def test_statistics_without_data_or_sections(tmp_path, run):
+    config = CONFIGS / "hanet" / "hanet_r50-os16_1xb8-20k_camvid-360x480.py"
+    option = f"train_dataloader.dataset.data_root={tmp_path}"
+    code, _, error = run("height_statistics", config, "--cfg-options", option)
+    assert code == 1
+    assert "CamVid is not there" in error
+    _, _, error = run("height_statistics", config, "--sections", 0)
+    assert "--sections must be at least 1, got 0" in error
+
+
+def test_entropy_and_mutual_information():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 6, (37, 20))
+    label[label == 5] = 255
+    counts = count_classes(label, 5, 4)
+    assert counts.sum(0).tolist() == [(label == c).sum() for c in range(5)]
+    assert counts[0].tolist() == [(label[:10] == c).sum() for c in range(5)]
+    share = probabilities(counts[0])
+    assert entropy(counts[0]) == pytest.approx(-(share * np.log(share)).sum())
+    assert entropy(np.zeros(5, int)) == 0
+    assert 0 <= mutual_information(counts) <= entropy(counts.sum(0))
+    independent = np.outer([1, 2, 3], [4, 5, 6])
+    assert mutual_information(independent) == pytest.approx(0, abs=1e-12)
+
+
+def test_pictures_of_a_checkpoint(tmp_path, run):
+    config = Config.fromfile(TINY)
+    model = MODELS.build(config.model)
+    checkpoint = tmp_path / "model.pth"
+    meta = dict(classes=("sky", "road"), palette=[[0, 0, 0]] * 2)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=meta)), checkpoint)
+    image, maps = tmp_path / "image.png", tmp_path / "maps.png"
+    Image.fromarray(np.zeros((90, 120, 3), np.uint8)).save(image)
+    code, _, error = run("attention_maps", TINY, checkpoint, image, "--out", maps)
+    assert code == 0, error
+    assert Image.open(maps).size[0] > 1000
+    code, _, error = run(
+        "attention_maps", TINY, checkpoint, image, "--groups", "flat=road,pavement"
+    )
+    assert code == 2
+    assert "no class pavement; there are sky, road" in error
+
+
+def test_pictures_of_a_model_without_attention(tmp_path, run):
+    baseline = TINY.with_name(TINY.name.replace("hanet", "baseline"))
+    checkpoint, image = tmp_path / "model.pth", tmp_path / "image.png"
+    model = MODELS.build(Config.fromfile(baseline).model)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    Image.fromarray(np.zeros((90, 120, 3), np.uint8)).save(image)
+    code, _, error = run("attention_maps", baseline, checkpoint, image)
+    assert code == 1
+    assert "has no attention that can be drawn" in error
