@@ -8,10 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import hrnet
+from . import hrnet, refinenet
 
 #: paper -> its converter
-CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {"hrnet": hrnet.convert}
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "hrnet": hrnet.convert,
+    "refinenet": refinenet.convert,
+}
+#: paper -> the entries under which its authors' files may hold their weights
+WRAPPINGS: dict[str, tuple[str, ...]] = {"refinenet": refinenet.WRAPPINGS}
 
 
 def convert_state_dict(
@@ -22,7 +27,8 @@ def convert_state_dict(
     Args:
         paper (str): A key of :data:`CONVERTERS`.
         state_dict (Mapping[str, Tensor | np.ndarray]): The authors' keys and values. Those of a
-            whole model become those of our segmentor; those of a component our component's.
+            whole model become those of our segmentor; those of a component our component's. Of the
+            papers in :data:`WRAPPINGS` the whole file will do.
         **options: What the paper's converter takes; see its file.
 
     Returns:
@@ -35,6 +41,9 @@ def convert_state_dict(
     """
     if paper not in CONVERTERS:
         raise ValueError(f"paper must be one of {', '.join(CONVERTERS)}, got {paper!r}")
+    for name in WRAPPINGS.get(paper, ()):
+        if isinstance(state_dict.get(name), Mapping):
+            state_dict = state_dict[name]
     for key, value in state_dict.items():
         if not isinstance(value, (Tensor, np.ndarray, np.generic)):
             raise TypeError(

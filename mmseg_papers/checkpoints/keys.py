@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 
 def rename(
-    state_dict: dict[str, Tensor], rules: Sequence[tuple[str, str | None]]
+    state_dict: dict[str, Tensor],
+    rules: Sequence[tuple[str, str | Callable[[re.Match], str] | None]],
 ) -> dict[str, Tensor]:
     """Rename every key by the first rule that matches its beginning.
 
     Args:
         state_dict (dict[str, Tensor]): Weights.
-        rules (Sequence[tuple[str, str | None]]): Regular expressions and what replaces the match;
-            None drops the key.
+        rules (Sequence[tuple[str, str | Callable | None]]): Regular expressions and what replaces
+            the match: a template, or a function of the match; None drops the key.
 
     Returns:
         dict[str, Tensor]: Weights under their names here.
@@ -29,7 +30,9 @@ def rename(
         for pattern, replacement in rules:
             if match := re.match(pattern, key):
                 if replacement is not None:
-                    renamed[match.expand(replacement) + key[match.end() :]] = value
+                    is_text = isinstance(replacement, str)
+                    start = match.expand(replacement) if is_text else replacement(match)
+                    renamed[start + key[match.end() :]] = value
                 break
         else:
             unknown.append(key)

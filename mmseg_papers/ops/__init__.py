@@ -3,6 +3,9 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .conv1x1_pair import conv1x1_pair, conv1x1_pair_reference
+from .max_pool5x5 import MaxPool5x5, max_pool5x5, max_pool5x5_reference
+from .resize_bicubic import resize_bicubic
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -18,11 +21,17 @@ from .upsampled_concat import (
 
 __all__ = [
     "Conv1x1OfUpsampledConcat",
+    "MaxPool5x5",
     "UpsampleAdd",
     "UpsampleArgmax",
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv1x1_pair",
+    "conv1x1_pair_reference",
+    "max_pool5x5",
+    "max_pool5x5_reference",
+    "resize_bicubic",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

@@ -2,5 +2,14 @@
 
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer
+from .refinement import ChainedResidualPooling, FeaturePath, RefineBlock, ResidualConvUnit
 
-__all__ = ["CompleteLoading", "build_upsample", "require_layer"]
+__all__ = [
+    "ChainedResidualPooling",
+    "CompleteLoading",
+    "FeaturePath",
+    "RefineBlock",
+    "ResidualConvUnit",
+    "build_upsample",
+    "require_layer",
+]
