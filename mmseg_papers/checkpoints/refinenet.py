@@ -126,9 +126,9 @@ def _rules(
             ),
         ),
         (
-            r"conv(\d)\.weight$(?<!conv1\.weight)",
+            r"conv([3-8])\.weight",
             lambda m: f"{head}paths.{int(m[1]) - 3}.reduction.weight",
-        ),  # fmt: skip
+        ),
         (
             r"crp(\d)\.0\.(\d)_outvar_dimred\.",
             lambda m: f"{head}blocks.{int(m[1]) - 1}.pooling.{stages}.{int(m[2]) - 1}.",

@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .chained_pooling1x1 import chained_pooling1x1, chained_pooling1x1_reference
 from .conv1x1_pair import conv1x1_pair, conv1x1_pair_reference
 from .max_pool5x5 import MaxPool5x5, max_pool5x5, max_pool5x5_reference
 from .resize_bicubic import resize_bicubic
@@ -25,6 +26,8 @@ __all__ = [
     "UpsampleAdd",
     "UpsampleArgmax",
     "UpsampleCrossEntropy",
+    "chained_pooling1x1",
+    "chained_pooling1x1_reference",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
     "conv1x1_pair",

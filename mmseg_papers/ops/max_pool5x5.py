@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -77,28 +78,27 @@ def _grid(x: Tensor) -> Tensor:
     return x.view(-1, *x.shape[2:], 1)
 
 
-def _blocks(grid: Tensor) -> Iterator[tuple[slice, int, int]]:
-    """Maps, first row and end of blocks of about :data:`BLOCK` values."""
+def _blocks(grid: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Maps and rows of blocks of about :data:`BLOCK` values."""
     maps, height, width, inner = grid.shape
-    rows = min(height, max(BLOCK // (width * inner), MIN_ROWS))
-    step = max(BLOCK // (rows * width * inner), 1)
+    rows = min(height, max(BLOCK // (width * max(inner, 1)), MIN_ROWS))
+    step = max(BLOCK // max(rows * width * inner, 1), 1)
     for m in range(0, maps, step):
         for start in range(0, height, rows):
-            yield slice(m, min(m + step, maps)), start, min(start + rows, height)
+            yield slice(m, min(m + step, maps)), slice(start, min(start + rows, height))
+
+
+def _reach(rows: slice, height: int) -> tuple[slice, slice]:
+    """The rows that the windows of ``rows`` read, and where these lie among all four more."""
+    top, bottom = max(rows.start - 2, 0), min(rows.stop + 2, height)
+    above = top - (rows.start - 2)
+    return slice(top, bottom), slice(above, above + bottom - top)
 
 
 def _corners(height: int, width: int) -> Tensor:
     """Flat position of the first element of every window, (H, W, 1), int32."""
     rows, columns = (torch.arange(size, dtype=torch.int32) - 2 for size in (height, width))
     return (rows[:, None] * width + columns)[..., None]
-
-
-def _run_max(x: Tensor, dim: int, out: Tensor) -> None:
-    """Maximum of every run of five of ``x`` along ``dim``."""
-    length = out.shape[dim]
-    two = torch.maximum(x.narrow(dim, 0, length + 3), x.narrow(dim, 1, length + 3))
-    four = torch.maximum(two.narrow(dim, 0, length + 1), two.narrow(dim, 2, length + 1))
-    torch.maximum(four.narrow(dim, 0, length), x.narrow(dim, 4, length), out=out)
 
 
 def _raise(best: Tensor, value: Tensor, code: Tensor, value_code: Tensor | int) -> None:
@@ -118,7 +118,7 @@ def _forward(x: Tensor, with_code: bool) -> tuple[Tensor, Tensor]:
 
         max_pool5x5_triton(x, out, code if with_code else None)
     elif not with_code:
-        _pool(_grid(x), _grid(out))
+        pool_into(x, out)
     elif _is_channels_last(x) and x.shape[3] >= 5:
         _pool_with_code_channels_last(x, out, code)
     else:
@@ -126,45 +126,66 @@ def _forward(x: Tensor, with_code: bool) -> tuple[Tensor, Tensor]:
     return out, code
 
 
-def _padded(block: Tensor, above: int, below: int) -> tuple[Tensor, Tensor]:
-    """Rows of a grid with columns of -inf beside them; and room for their maxima between rows."""
-    wide = F.pad(block, (0, 0, 2, 2), value=-torch.inf)
-    maps, rows, *row = block.shape
-    return wide, block.new_full((maps, above + rows + below, *row), -torch.inf)
+def pool_into(x: Tensor, out: Tensor) -> None:
+    """Fill ``out`` with the pooled ``x``, both of one dense layout, not on CUDA."""
+    source, target = _grid(x), _grid(out)
+    blocks = [(maps, rows, *_reach(rows, source.shape[1])) for maps, rows in _blocks(source)]
+    if source.numel() == 0:
+        return
+    _, width, inner = source.shape[1:]
+    maps = max(m.stop - m.start for m, *_ in blocks)
+    height = max(r.stop - r.start for _, r, *_ in blocks) + 4
+    wide = x.new_full((maps, height, width + 4, inner), -torch.inf)  # its sides stay
+    tall = x.new_empty((maps, height, width, inner))
+    spare = x.new_empty((2, wide.numel()))
 
+    def run_max(x: Tensor, dim: int, out: Tensor) -> None:
+        """Maximum of every run of five along ``dim``: of two, of four, of two fours."""
+        shape, length = list(out.shape), out.shape[dim]
+        shape[dim] = length + 3
+        two = spare[0, : math.prod(shape)].view(shape)
+        torch.maximum(x.narrow(dim, 0, length + 3), x.narrow(dim, 1, length + 3), out=two)
+        shape[dim] = length + 1
+        four = spare[1, : math.prod(shape)].view(shape)
+        torch.maximum(two.narrow(dim, 0, length + 1), two.narrow(dim, 2, length + 1), out=four)
+        torch.maximum(four.narrow(dim, 0, length), x.narrow(dim, 4, length), out=out)
 
-def _pool(source: Tensor, target: Tensor) -> None:
-    height = source.shape[1]
-    for maps, start, stop in _blocks(source):
-        top, bottom = max(start - 2, 0), min(stop + 2, height)
-        above, below = top - (start - 2), stop + 2 - bottom  # rows outside the map
-        wide, tall = _padded(source[maps, top:bottom], above, below)
-        _run_max(wide, 2, tall[:, above : above + bottom - top])
-        _run_max(tall, 1, target[maps, start:stop])
+    for maps, rows, read, inside in blocks:
+        block = source[maps, read]
+        columns = wide[: len(block), inside]
+        columns[:, :, 2:-2] = block
+        lines = tall[: len(block), : rows.stop - rows.start + 4]
+        lines[:, : inside.start] = -torch.inf
+        lines[:, inside.stop :] = -torch.inf
+        run_max(columns, 2, lines[:, inside])
+        run_max(lines, 1, target[maps, rows])
 
 
 def _pool_with_code(source: Tensor, target: Tensor, codes: Tensor) -> None:
     _, height, width, _ = source.shape
     # Where a window begins outside the map, the first position inside.
     first_column = (2 - torch.arange(width)).clamp(min=0).to(torch.uint8)[:, None]
-    for maps, start, stop in _blocks(source):
-        top, bottom = max(start - 2, 0), min(stop + 2, height)
-        above, below = top - (start - 2), stop + 2 - bottom
-        wide, tall = _padded(source[maps, top:bottom], above, below)
-        tall_code = torch.empty_like(tall, dtype=torch.uint8)
-        best, column = (t[:, above : above + bottom - top] for t in (tall, tall_code))
+    for maps, rows in _blocks(source):
+        read, inside = _reach(rows, height)
+        block = source[maps, read]
+        wide = F.pad(block, (0, 0, 2, 2), value=-torch.inf)
+        num_rows = rows.stop - rows.start
+        shape = len(block), num_rows + 4, *block.shape[2:]
+        tall = block.new_full(shape, -torch.inf)
+        tall_code = torch.empty(shape, dtype=torch.uint8, device=block.device)
+        best, column = tall[:, inside], tall_code[:, inside]
         best.copy_(wide[:, :, :width])
         column.copy_(first_column.expand_as(column))
         for j in range(1, 5):
             _raise(best, wide.narrow(2, j, width), column, j)
-        for i in range(above):
-            torch.add(column[:, 0], 8 * (above - i), out=tall_code[:, i])
-        rows = stop - start
-        best, code = target[maps, start:stop], codes[maps, start:stop]
-        best.copy_(tall[:, :rows])
-        code.copy_(tall_code[:, :rows])
+        for i in range(inside.start):
+            torch.add(column[:, 0], 8 * (inside.start - i), out=tall_code[:, i])
+        best, code = target[maps, rows], codes[maps, rows]
+        best.copy_(tall[:, :num_rows])
+        code.copy_(tall_code[:, :num_rows])
         for i in range(1, 5):
-            _raise(best, tall.narrow(1, i, rows), code, tall_code.narrow(1, i, rows) + 8 * i)
+            row_code = tall_code.narrow(1, i, num_rows) + 8 * i
+            _raise(best, tall.narrow(1, i, num_rows), code, row_code)
 
 
 def _pool_with_code_channels_last(x: Tensor, out: Tensor, code: Tensor) -> None:
@@ -175,10 +196,10 @@ def _pool_with_code_channels_last(x: Tensor, out: Tensor, code: Tensor) -> None:
         image = slice(n, n + 1)
         out[image], index = F.max_pool2d(x[image], 5, 1, 2, return_indices=True)
         index, codes = _grid(index), _grid(code[image])
-        for maps, start, stop in _blocks(index):
-            offset = index[maps, start:stop].int().sub_(corners[start:stop])
+        for maps, rows in _blocks(index):
+            offset = index[maps, rows].int().sub_(corners[rows])
             row = ((offset.float() + 0.5) / width).int()  # as width >= 5: columns are 0..4
-            codes[maps, start:stop] = offset.add_(row, alpha=8 - width)
+            codes[maps, rows] = offset.add_(row, alpha=8 - width)
 
 
 def _backward(grad: Tensor, code: Tensor) -> Tensor:
@@ -200,10 +221,10 @@ def _backward(grad: Tensor, code: Tensor) -> Tensor:
             part = slice(n, n + 1), slice(channel, channel + step)
             index = torch.empty_like(code[part], dtype=torch.int64)
             codes, positions = _grid(code[part]), _grid(index)
-            for maps, start, stop in _blocks(codes):
-                block = codes[maps, start:stop]
+            for maps, rows in _blocks(codes):
+                block = codes[maps, rows]
                 position = block.int().add_((block >> 3).int(), alpha=width - 8)
-                positions[maps, start:stop] = position.add_(corners[start:stop])
+                positions[maps, rows] = position.add_(corners[rows])
             out[part] = torch.ops.aten.max_pool2d_with_indices_backward(
                 grad[part], grad[part], [5, 5], [1, 1], [2, 2], [1, 1], False, index
             )

@@ -242,7 +242,7 @@ class RefineNetHead(BaseRefineNetHead):
         fusion_align_corners: bool = True,
         dropout_ratio: float = 0.5,
         in_index: Sequence[int] | None = None,
-        init_cfg: dict | None = dict(type="Normal", std=0.01, layer="Conv2d"),
+        init_cfg: dict | None = None,
         **kwargs,
     ) -> None:
         super().__init__(
@@ -264,7 +264,7 @@ class RefineNetHead(BaseRefineNetHead):
                 fusion_mode=fusion_mode,
                 align_corners=fusion_align_corners,
             ),
-            init_cfg=init_cfg,
+            init_cfg=init_cfg or dict(type="Normal", std=0.01, layer="Conv2d"),
             **kwargs,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops import MaxPool5x5, conv1x1_pair, resize_bicubic, upsample_add
+from ...ops import MaxPool5x5, chained_pooling1x1, conv1x1_pair, resize_bicubic, upsample_add
 
 FUSION_MODES = ("bilinear", "bicubic")
 
@@ -56,13 +56,17 @@ class ChainedResidualPooling(nn.Module):
             for _ in range(num_stages)
         )
         self.pool_first = pool_first
+        self.kernel_size = kernel_size
         self.add_module("pool_convs" if pool_first else "conv_pools", convs)
         self.pool = MaxPool5x5()
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the pooled context to a rectified map (N, channels, H, W); its size stays."""
-        total, step = x, x
-        for conv in self.pool_convs if self.pool_first else self.conv_pools:
+        convs = self.pool_convs if self.pool_first else self.conv_pools
+        if self.pool_first and self.kernel_size == 1:
+            return chained_pooling1x1(x, [conv.weight for conv in convs])
+        total = step = x
+        for conv in convs:
             step = conv(self.pool(step)) if self.pool_first else self.pool(conv(step))
             total = total + step if total is x else total.add_(step)
         return total
