@@ -31,11 +31,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from benchmark_tasks import Make, all_tasks, device, random_map
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
-from mmseg.models.losses import accuracy
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from rich.console import Console
@@ -43,9 +43,7 @@ from rich.table import Table
 from torch import Tensor
 
 import mmseg_papers
-from mmseg_papers import ops
 from mmseg_papers.models.backbones.hrnet import arch_to_extra
-from mmseg_papers.models.segmentors.sliding_window import SlidingWindow
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 SEGMENTORS = {
@@ -62,7 +60,7 @@ class Task:
     """
 
     name: str
-    make: Callable[[str, torch.memory_format], Callable[[], list[Tensor]]]
+    make: Make
     tolerance: float
 
 
@@ -80,135 +78,7 @@ class Result:
 
 # Operations
 
-
-def device() -> torch.device:
-    """Where the benchmarks run: the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def random_map(shape: tuple[int, ...], layout: torch.memory_format, grad: bool = False) -> Tensor:
-    """Standard normal values, the same in every process."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(shape, generator=generator).to(device()).to(memory_format=layout)
-    return x.requires_grad_(grad)
-
-
-def cross_entropy(
-    variant: str, layout: torch.memory_format, classes: int, low: tuple, high: tuple, reduction: str
-) -> Callable[[], list[Tensor]]:
-    """Loss, accuracy and gradient of resized logits, as a decode head of mmseg computes them."""
-    logits = random_map((1, classes, *low), layout, grad=True)
-    generator = torch.Generator().manual_seed(1)
-    label = torch.randint(0, classes, (1, *high), generator=generator)
-    label[:, : high[0] // 20] = 255
-    label = label.to(device())
-
-    def stock() -> list[Tensor]:
-        full = F.interpolate(logits, high, mode="bilinear", align_corners=False)
-        loss = F.cross_entropy(full, label, ignore_index=255, reduction="none")
-        value = loss.sum() / label.numel() if reduction == "mean" else loss
-        score = accuracy(full, label, ignore_index=255)
-        del full  # as where mmseg's loss_by_feat returns
-        (grad,) = torch.autograd.grad(value.sum(), logits)
-        return [value.detach(), score, grad]
-
-    def ours() -> list[Tensor]:
-        value, score = ops.upsample_cross_entropy(logits, label, reduction=reduction)
-        (grad,) = torch.autograd.grad(value.sum(), logits)
-        return [value.detach(), score, grad]
-
-    return stock if variant == "stock" else ours
-
-
-def argmax(
-    variant: str, layout: torch.memory_format, classes: int, low: tuple, high: tuple
-) -> Callable[[], list[Tensor]]:
-    """Label map of resized logits."""
-    logits = random_map((1, classes, *low), layout)
-
-    def stock() -> list[Tensor]:
-        return [F.interpolate(logits, high, mode="bilinear", align_corners=False).argmax(1)]
-
-    return stock if variant == "stock" else lambda: [ops.upsample_argmax(logits, high).long()]
-
-
-def stream_sum(variant: str, layout: torch.memory_format, width: int) -> Callable[[], list[Tensor]]:
-    """The fusion of HRNet's stride-4 stream at 512 x 1024: four maps, ReLU, and its gradient."""
-    maps = [random_map((1, width, 128 >> r, 256 >> r), layout, grad=True) for r in range(4)]
-
-    def stock() -> list[Tensor]:
-        y = maps[0]
-        for x in maps[1:]:
-            y = y + F.interpolate(x, maps[0].shape[2:], mode="bilinear", align_corners=False)
-        y = F.relu(y)
-        return [y.detach(), *torch.autograd.grad(y.sum(), maps)]
-
-    def ours() -> list[Tensor]:
-        y = ops.upsample_add(maps, relu=True)
-        return [y.detach(), *torch.autograd.grad(y.sum(), maps)]
-
-    return stock if variant == "stock" else ours
-
-
-def representation(
-    variant: str, layout: torch.memory_format, width: int
-) -> Callable[[], list[Tensor]]:
-    """The mixing convolution of HRNetV2's head at 512 x 1024, forward."""
-    maps = [random_map((1, width << r, 128 >> r, 256 >> r), layout) for r in range(4)]
-    weight = random_map((15 * width, 15 * width, 1, 1), layout) / (15 * width) ** 0.5
-    name = "conv1x1_of_upsampled_concat"
-    function = getattr(ops, name if variant == "ours" else f"{name}_reference")
-    return lambda: [function(maps, weight)]
-
-
-def sliding_window(
-    variant: str, layout: torch.memory_format, labels: bool
-) -> Callable[[], list[Tensor]]:
-    """Averaging the full-size logits of 25 windows over 2048 x 2048 pixels, 19 classes."""
-    windows = SlidingWindow((2048, 2048), (512, 512), (384, 384), align_corners=False)
-    logits = [random_map((1, 19, 512, 512), layout) for _ in range(25)]
-
-    def stock() -> list[Tensor]:
-        total = logits[0].new_zeros(1, 19, *windows.size)
-        count = logits[0].new_zeros(1, 1, *windows.size)
-        places = [(y, x) for y in windows.rows for x in windows.columns]
-        for window, ((top, bottom), (left, right)) in zip(logits, places, strict=True):
-            total += F.pad(window, (left, 2048 - right, top, 2048 - bottom))
-            count[:, :, top:bottom, left:right] += 1
-        total = total / count
-        return [total.argmax(1)] if labels else [total.sum((2, 3))]
-
-    def ours() -> list[Tensor]:
-        bands = (band for _, band in windows.bands(logits, torch.float32))
-        if labels:
-            return [torch.cat([ops.upsample_argmax(b, b.shape[2:]).long() for b in bands], 1)]
-        return [sum(band.sum((2, 3)) for band in bands)]
-
-    return stock if variant == "stock" else ours
-
-
-ADE, CITYSCAPES = (150, (64, 64), (512, 512)), (19, (128, 256), (1024, 2048))
-OPS = {
-    "upsample_cross_entropy": {
-        f"{c}x{h}x{w} -> {H}x{W}, {reduction}": partial(
-            cross_entropy, classes=c, low=(h, w), high=(H, W), reduction=reduction
-        )
-        for c, (h, w), (H, W) in (ADE, CITYSCAPES)
-        for reduction in ("mean", "none")
-    },
-    "upsample_argmax": {
-        f"{c}x{h}x{w} -> {H}x{W}": partial(argmax, classes=c, low=(h, w), high=(H, W))
-        for c, (h, w), (H, W) in (ADE, CITYSCAPES)
-    },
-    "upsample_add": {f"HRNet-W{w}, stride 4": partial(stream_sum, width=w) for w in (18, 48)},
-    "sliding_window": {
-        "25 windows": partial(sliding_window, labels=False),
-        "25 windows, labels": partial(sliding_window, labels=True),
-    },
-    "conv1x1_of_upsampled_concat": {
-        f"HRNetV2-W{w} head": partial(representation, width=w) for w in (18, 32, 48)
-    },
-}
+OPS = all_tasks()
 
 
 def op_tasks(names: list[str]) -> list[Task]:

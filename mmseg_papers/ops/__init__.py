@@ -4,6 +4,7 @@ Each has a plain ``*_reference`` beside it, which tests compare with and exports
 """
 
 from .chained_pooling1x1 import chained_pooling1x1, chained_pooling1x1_reference
+from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .conv1x1_pair import conv1x1_pair, conv1x1_pair_reference
 from .max_pool5x5 import MaxPool5x5, max_pool5x5, max_pool5x5_reference
 from .resize_bicubic import resize_bicubic
@@ -32,6 +33,8 @@ __all__ = [
     "conv1x1_of_upsampled_concat_reference",
     "conv1x1_pair",
     "conv1x1_pair_reference",
+    "conv_of_constant_concat",
+    "conv_of_constant_concat_reference",
     "max_pool5x5",
     "max_pool5x5_reference",
     "resize_bicubic",

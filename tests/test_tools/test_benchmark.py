@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mmseg_papers import ops
+
 FILE = Path(__file__).parents[2] / "tools" / "benchmark.py"
 
 
@@ -22,7 +24,8 @@ def benchmark(monkeypatch):
 
 
 def task(benchmark, tolerance):
-    make = partial(benchmark.argmax, classes=19, low=(64, 64), high=(512, 512))
+    argmax = importlib.import_module("benchmark_tasks.full_resolution").argmax
+    make = partial(argmax, classes=19, low=(64, 64), high=(512, 512))
     return benchmark.Task("argmax", make, tolerance)
 
 
@@ -42,7 +45,7 @@ def test_measures_and_writes(benchmark, tmp_path, capsys):
 
 
 def test_a_wrong_result_stops_it(benchmark, monkeypatch):
-    right = benchmark.ops.upsample_argmax
-    monkeypatch.setattr(benchmark.ops, "upsample_argmax", lambda *args: right(*args) + 1)
+    right = ops.upsample_argmax
+    monkeypatch.setattr(ops, "upsample_argmax", lambda *args: right(*args) + 1)
     with pytest.raises(AssertionError, match=r"error .* against stock"):
         benchmark.measure(task(benchmark, 1e-4), repeats=1, threads=1)

@@ -9,10 +9,11 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import resize_bicubic
+from ..layers import CompleteLoading
 
 
 @MODELS.register_module()
-class MultiScaleBackbone(BaseModule):
+class MultiScaleBackbone(CompleteLoading, BaseModule):
     """Independent backbones on resized copies of the image (arXiv:1611.06612, figure 7 (d)).
 
     The authors' 2-scale RefineNet runs two ResNets on the image at 0.6 and 1.2 times its size. With

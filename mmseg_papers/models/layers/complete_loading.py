@@ -16,15 +16,24 @@ class CompleteLoading(nn.Module):
     entries of the file (its ImageNet classifier) are no error.
     """
 
+    #: Children that a file may lack as a whole: what a model adds to a published backbone.
+    optional_children: tuple[str, ...] = ()
+
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Tensor], prefix: str, *args, **kwargs
     ) -> None:
         missing, misfits = [], []
+        absent = {
+            child
+            for child in self.optional_children
+            if not any(key.startswith(f"{prefix}{child}.") for key in state_dict)
+        }
         for name, tensor in self.state_dict().items():
             key = prefix + name
             if key not in state_dict:
                 # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
-                if not name.endswith("num_batches_tracked"):
+                is_optional = name.partition(".")[0] in absent
+                if not (name.endswith("num_batches_tracked") or is_optional):
                     missing.append(key)
             elif state_dict[key].shape != tensor.shape:
                 misfits.append(
