@@ -41,13 +41,15 @@ def convert(source: Path, target: Path) -> None:
     frames_file = toolbox / "Metadata" / "SUNRGBDMeta.mat"
     splits_file = toolbox / "traintestSUNRGBD" / "allsplit.mat"
     require_files(labels_file, frames_file, splits_file)
-    lists = loadmat(splits_file, squeeze_me=True)
+    lists = loadmat(splits_file)
     split_of = {
-        within(folder): split for split, (key, _) in SPLITS.items() for folder in lists[key]
+        within(str(cell.item())): split
+        for split, (key, _) in SPLITS.items()
+        for cell in lists[key].ravel()
     }
     for split, (key, count) in SPLITS.items():
         if list(split_of.values()).count(split) != count:
-            raise ValueError(f"{splits_file}: {key} has {len(lists[key])} entries, not {count}")
+            raise ValueError(f"{splits_file}: {key} has {lists[key].size} entries, not {count}")
     images = [
         within(path) for path in loadmat(frames_file, squeeze_me=True)["SUNRGBDMeta"]["rgbpath"]
     ]

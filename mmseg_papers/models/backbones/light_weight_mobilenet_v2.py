@@ -29,3 +29,15 @@ class LightWeightMobileNetV2(CompleteLoading, MobileNetV2):
         width = convs[0].in_channels
         norms = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         convs.insert(0, ConvModule(width, width, kernel_size=1, **norms))
+
+    def train(self, mode: bool = True) -> LightWeightMobileNetV2:
+        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
+
+        Args:
+            mode (bool): Training (True) or evaluation (False). Default: True.
+
+        Returns:
+            LightWeightMobileNetV2: The module itself, as ``nn.Module.train`` does.
+        """
+        super().train(mode)
+        return self
