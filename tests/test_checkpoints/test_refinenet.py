@@ -1,4 +1,4 @@
-"""Conversion of RefineNet's files: what cannot be seen is asked for, what contradicts is refused."""
+"""Conversion of RefineNet's files: the unseen is asked for, the contradictory refused."""
 
 from functools import cache
 
