@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import hrnet, refinenet
+from . import dsrl, hrnet, refinenet
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "dsrl": dsrl.convert,
     "hrnet": hrnet.convert,
     "refinenet": refinenet.convert,
 }

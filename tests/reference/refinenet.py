@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -53,6 +54,12 @@ def build(case: Case) -> Build:
         if re.match(beginning, call):
             return make(case)
     raise ValueError(f"{case.name}: unknown call {call!r}")
+
+
+def allowed_error(case: Case, output: str, expected: np.ndarray) -> float:
+    """The notes' tolerance, a share of the maximum."""
+    share = re.search(r"max\|a-b\| / max\|b\| below (\S+)", case.spec["notes"])[1]
+    return float(share) * np.abs(expected).max()
 
 
 def _option(call: str, name: str) -> int:

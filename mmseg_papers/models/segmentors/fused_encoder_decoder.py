@@ -9,13 +9,14 @@ from functools import partial
 import torch
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from .fused_loss import fused_losses, overrides, why_loss_is_not_fused
+from .fused_loss import check_one_channel, fused_losses, overrides, why_loss_is_not_fused
 from .lazy_pixel_data import LazyPixelData
 from .postprocessing import Postprocessing, winner_probability
 from .sliding_window import SlidingWindow
@@ -24,10 +25,11 @@ from .sliding_window import SlidingWindow
 class FusedSegmentorMixin:
     """Losses and label maps from a segmentor's low-resolution logits, with ``mmseg``'s results.
 
-    *Training.* A decode head, auxiliary head or stage of a cascade whose losses are soft-max cross
-    entropy as :class:`mmseg.models.decode_heads.BaseDecodeHead` computes them (with or without
-    ``OHEMPixelSampler``) gets them, and the accuracy, from one fused operation. Log keys, losses
-    and gradients are ``mmseg``'s to rounding.
+    *Training.* A decode head, auxiliary head or stage of a cascade with cross entropy (with or
+    without ``OHEMPixelSampler``) as :class:`mmseg.models.decode_heads.BaseDecodeHead` computes it
+    gets it, and the accuracy, from a fused operation; its other losses share one resized map. Log
+    keys, losses and gradients are ``mmseg``'s to rounding. With one output channel ``acc_seg``
+    differs: see :func:`mmseg_papers.models.segmentors.fused_loss.fused_losses`.
 
     *Evaluation.* ``pred_sem_seg`` comes from a fused operation, too, if the last head has the base
     class's ``predict`` and more than one output channel. ``seg_logits`` are there as always, but
@@ -50,12 +52,19 @@ class FusedSegmentorMixin:
       Default: 1.
 
     Raises:
-        ValueError: If ``test_cfg`` is missing or one of its values is not as described.
+        ValueError: If ``test_cfg`` is missing or one of its values is not as described, or a head
+            with one output channel has soft-max cross entropy.
     """
+
+    #: Sides of the label map over those of the input; more than 1 in a network that super-resolves.
+    output_scale: int = 1
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         _check_test_cfg(self.test_cfg)
+        for module in self.modules():
+            if isinstance(module, BaseDecodeHead):
+                check_one_channel(module)
         self._logged_paths: set[str] = set()
 
     # Training
@@ -120,11 +129,13 @@ class FusedSegmentorMixin:
             return samples
         if data_samples is None:
             data_samples = [SegDataSample() for _ in range(len(inputs))]
-            steps = [Postprocessing(inputs.shape[2:], self.align_corners)] * len(inputs)
+            steps = [Postprocessing(self._output_size(inputs), self.align_corners)] * len(inputs)
         else:
-            merged_size = inputs.shape[2:] if self._slides else None
+            merged_size = self._output_size(inputs) if self._slides else None
             steps = [
-                Postprocessing.of(sample.metainfo, merged_size, self.align_corners)
+                Postprocessing.of(
+                    sample.metainfo, merged_size, self.align_corners, self.output_scale
+                )
                 for sample in data_samples
             ]
         run = self._predict_slide if self._slides else self._predict_whole
@@ -201,7 +212,11 @@ class FusedSegmentorMixin:
             self.test_cfg["crop_size"],
             self.test_cfg["stride"],
             self.align_corners,
+            self.output_scale,
         )
+
+    def _output_size(self, inputs: Tensor) -> tuple[int, ...]:
+        return tuple(self.output_scale * length for length in inputs.shape[2:])
 
     @property
     def _slides(self) -> bool:
@@ -219,12 +234,14 @@ class FusedSegmentorMixin:
                 return f"{type(head).__name__} has a {method} of its own"
         if head.out_channels == 1:
             return "out_channels is 1"
-        known = (EncoderDecoder, CascadeEncoderDecoder, FusedSegmentorMixin)
+        known = (EncoderDecoder, CascadeEncoderDecoder)
         for method in (
             *("encode_decode", "inference", "whole_inference", "slide_inference"),
             "postprocess_result",
         ):
-            if getattr(type(self), method) not in [getattr(cls, method, None) for cls in known]:
+            mine = getattr(type(self), method)
+            is_ours = mine.__module__.startswith(__package__)  # and agrees with predict
+            if not is_ours and mine not in [getattr(cls, method) for cls in known]:
                 return f"{type(self).__name__} has a {method} of its own"
         return None
 
