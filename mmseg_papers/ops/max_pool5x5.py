@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -127,38 +126,42 @@ def _forward(x: Tensor, with_code: bool) -> tuple[Tensor, Tensor]:
 
 
 def pool_into(x: Tensor, out: Tensor) -> None:
-    """Fill ``out`` with the pooled ``x``, both of one dense layout, not on CUDA."""
-    source, target = _grid(x), _grid(out)
-    blocks = [(maps, rows, *_reach(rows, source.shape[1])) for maps, rows in _blocks(source)]
-    if source.numel() == 0:
+    """Fill ``out`` with the pooled ``x``, both of one dense layout, not on CUDA.
+
+    A block is put into a buffer with -inf around it. There neighbours in a row are ``column``
+    values apart and neighbours in a column ``row``, so one maximum of two shifted pieces of memory
+    serves all positions; what it makes of the ends of rows is not read.
+    """
+    if x.numel() == 0:
         return
-    _, width, inner = source.shape[1:]
-    maps = max(m.stop - m.start for m, *_ in blocks)
-    height = max(r.stop - r.start for _, r, *_ in blocks) + 4
-    wide = x.new_full((maps, height, width + 4, inner), -torch.inf)  # its sides stay
-    tall = x.new_empty((maps, height, width, inner))
-    spare = x.new_empty((2, wide.numel()))
+    source, target = _grid(x), _grid(out)
+    _, height, width, column = source.shape
+    row = (width + 4) * column
+    shape = None
+    for maps, rows in _blocks(source):
+        read, inside = _reach(rows, height)
+        num_rows = rows.stop - rows.start
+        needed = maps.stop - maps.start, num_rows + 4, width + 4, column
+        if needed != shape:  # the first and the last blocks
+            shape = needed
+            padded = x.new_full(shape, -torch.inf)
+            flat, (a, b, c) = padded.view(-1), x.new_empty((3, padded.numel()))
+        padded[:, inside, 2:-2] = source[maps, read]
+        padded[:, : inside.start] = -torch.inf
+        padded[:, inside.stop :] = -torch.inf
+        _max_of_four(flat, column, a, b)
+        end = len(flat) - 4 * column
+        torch.maximum(b[:end], flat[4 * column :], out=a[:end])  # of five columns
+        _max_of_four(a, row, b, c)
+        upper = c.view(shape)[:, :num_rows, :width]
+        torch.maximum(upper, a.view(shape)[:, 4:, :width], out=target[maps, rows])
 
-    def run_max(x: Tensor, dim: int, out: Tensor) -> None:
-        """Maximum of every run of five along ``dim``: of two, of four, of two fours."""
-        shape, length = list(out.shape), out.shape[dim]
-        shape[dim] = length + 3
-        two = spare[0, : math.prod(shape)].view(shape)
-        torch.maximum(x.narrow(dim, 0, length + 3), x.narrow(dim, 1, length + 3), out=two)
-        shape[dim] = length + 1
-        four = spare[1, : math.prod(shape)].view(shape)
-        torch.maximum(two.narrow(dim, 0, length + 1), two.narrow(dim, 2, length + 1), out=four)
-        torch.maximum(four.narrow(dim, 0, length), x.narrow(dim, 4, length), out=out)
 
-    for maps, rows, read, inside in blocks:
-        block = source[maps, read]
-        columns = wide[: len(block), inside]
-        columns[:, :, 2:-2] = block
-        lines = tall[: len(block), : rows.stop - rows.start + 4]
-        lines[:, : inside.start] = -torch.inf
-        lines[:, inside.stop :] = -torch.inf
-        run_max(columns, 2, lines[:, inside])
-        run_max(lines, 1, target[maps, rows])
+def _max_of_four(x: Tensor, step: int, two: Tensor, out: Tensor) -> None:
+    """Maxima of the value at each place of ``x`` and the three at the next steps."""
+    end = len(x) - step
+    torch.maximum(x[:end], x[step:], out=two[:end])
+    torch.maximum(two[: end - 2 * step], two[2 * step : end], out=out[: end - 2 * step])
 
 
 def _pool_with_code(source: Tensor, target: Tensor, codes: Tensor) -> None:
