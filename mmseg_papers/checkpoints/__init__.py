@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cpnet, deeplab, dsrl, hanet, hrnet, spnet
-from .tensorflow import read_tensorflow_checkpoint
+from . import cpnet, deeplab, dsrl, hanet, hrnet, refinenet, spnet
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
@@ -18,8 +17,11 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "dsrl": dsrl.convert,
     "hanet": hanet.convert,
     "hrnet": hrnet.convert,
+    "refinenet": refinenet.convert,
     "spnet": spnet.convert,
 }
+#: paper -> the entries under which its authors' files may hold their weights
+WRAPPINGS: dict[str, tuple[str, ...]] = {"refinenet": refinenet.WRAPPINGS}
 
 
 def convert_state_dict(
@@ -30,7 +32,8 @@ def convert_state_dict(
     Args:
         paper (str): A key of :data:`CONVERTERS`.
         state_dict (Mapping[str, Tensor | np.ndarray]): The authors' keys and values. Those of a
-            whole model become those of our segmentor; those of a component our component's.
+            whole model become those of our segmentor; those of a component our component's. Of the
+            papers in :data:`WRAPPINGS` the whole file will do.
         **options: What the paper's converter takes; see its file.
 
     Returns:
@@ -43,6 +46,9 @@ def convert_state_dict(
     """
     if paper not in CONVERTERS:
         raise ValueError(f"paper must be one of {', '.join(CONVERTERS)}, got {paper!r}")
+    for name in WRAPPINGS.get(paper, ()):
+        if isinstance(state_dict.get(name), Mapping):
+            state_dict = state_dict[name]
     for key, value in state_dict.items():
         if not isinstance(value, (Tensor, np.ndarray, np.generic)):
             raise TypeError(
@@ -53,4 +59,4 @@ def convert_state_dict(
     return CONVERTERS[paper](tensors, **options)
 
 
-__all__ = ["CONVERTERS", "convert_state_dict", "read_tensorflow_checkpoint"]
+__all__ = ["CONVERTERS", "convert_state_dict"]

@@ -3,6 +3,9 @@
 from .camvid import CamVidDataset
 from .class_uniform import ClassUniformDataset, ClassUniformSampler
 from .folder import FolderDataset
+from .nyudv2 import NYUDv2Dataset
+from .person_part import PascalPersonPartDataset
+from .sunrgbd import SUNRGBDDataset
 from .transforms import (
     AddRowPosition,
     CentroidCrop,
@@ -24,9 +27,12 @@ __all__ = [
     "ColorJitter",
     "FolderDataset",
     "GaussianBlur",
+    "NYUDv2Dataset",
     "PackRowPosition",
+    "PascalPersonPartDataset",
     "RandomGaussianBlur",
     "RandomRelativeResize",
+    "SUNRGBDDataset",
     "StrictLoadAnnotations",
     "StrictLoadImageFromFile",
 ]

@@ -4,6 +4,7 @@ Each has a plain ``*_reference`` beside it, which tests compare with and exports
 """
 
 from .affinity_loss import affinity_loss, affinity_loss_reference, affinity_sums, affinity_terms
+from .chained_pooling1x1 import chained_pooling1x1, chained_pooling1x1_reference
 from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .context_prior import (
     PriorStatistics,
@@ -13,9 +14,12 @@ from .context_prior import (
     context_prior_reference,
     gather_context,
 )
+from .conv1x1_pair import conv1x1_pair, conv1x1_pair_reference
 from .feature_affinity import feature_affinity, feature_affinity_reference
 from .gate_rows import gate_rows, gate_rows_reference
+from .max_pool5x5 import MaxPool5x5, max_pool5x5, max_pool5x5_reference
 from .pool_rows import bin_rows, pool_rows, pool_rows_reference, pool_width
+from .resize_bicubic import resize_bicubic
 from .strip_gate import strip_gate, strip_gate_reference, strip_sum, strip_sum_reference
 from .strip_means import strip_means, strip_means_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
@@ -35,6 +39,7 @@ from .upsampled_concat import (
 
 __all__ = [
     "Conv1x1OfUpsampledConcat",
+    "MaxPool5x5",
     "PriorStatistics",
     "UpsampleAdd",
     "UpsampleArgmax",
@@ -44,12 +49,16 @@ __all__ = [
     "affinity_sums",
     "affinity_terms",
     "bin_rows",
+    "chained_pooling1x1",
+    "chained_pooling1x1_reference",
     "context_prior",
     "context_prior_and_sums",
     "context_prior_and_sums_reference",
     "context_prior_reference",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv1x1_pair",
+    "conv1x1_pair_reference",
     "conv3x3_of_upsampled_concat",
     "conv3x3_of_upsampled_concat_reference",
     "conv_of_constant_concat",
@@ -59,9 +68,12 @@ __all__ = [
     "gate_rows",
     "gate_rows_reference",
     "gather_context",
+    "max_pool5x5",
+    "max_pool5x5_reference",
     "pool_rows",
     "pool_rows_reference",
     "pool_width",
+    "resize_bicubic",
     "strip_gate",
     "strip_gate_reference",
     "strip_means",

@@ -165,6 +165,12 @@ def _empty_sum(x: Tensor, size: Sequence[int]) -> Tensor:
 def _forward(
     xs: Sequence[Tensor], size: Sequence[int], mode: str, align_corners: bool, relu: bool
 ) -> Tensor:
+    if _resizes_into_sum(xs, size):
+        corners = dict(align_corners=align_corners) if mode == "bilinear" else {}
+        out = None
+        for x in sorted(xs, key=lambda x: x.shape[2:] == tuple(size)):  # the resized one first
+            out = F.interpolate(x, size, mode=mode, **corners) if out is None else out.add_(x)
+        return out.relu_() if relu else out
     out = _empty_sum(xs[0], size)
     if out.is_cuda:
         from .upsample_add_triton import upsample_add_triton
@@ -208,9 +214,20 @@ def _forward(
     return out
 
 
+<<<<<<< HEAD
 def _is_product(in_size: Sequence[int], size: Sequence[int], mode: str, out: Tensor) -> bool:
     """Whether a map is resized by matrix products."""
     return mode == "bilinear" and not _is_half(out) and is_separable_cheaper(in_size, size)
+=======
+def _resizes_into_sum(xs: Sequence[Tensor], size: Sequence[int]) -> bool:
+    """Whether one map is resized, so that PyTorch's result of that can take up the others."""
+    others = [x for x in xs if x.shape[2:] != tuple(size)]
+    return (
+        len(others) == 1
+        and not (others[0].is_cuda or _is_half(others[0]) or others[0].numel() == 0)
+        and _layout(others[0]) == _layout(xs[0])
+    )
+>>>>>>> paper-refinenet
 
 
 def _is_half(x: Tensor) -> bool:

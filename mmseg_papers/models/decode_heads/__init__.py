@@ -7,6 +7,7 @@ from .espnetv2_head import ESPNetv2Head
 from .hrnet_head import HRNetV2Head
 from .ocr_head import ASPOCRHead, ObjectContextHead
 from .plain_deeplabv3plus_head import LowResolutionFCNHead, PlainDeepLabV3PlusHead
+from .refinenet_head import LightWeightRefineNetHead, RefineNetHead
 from .sisr_head import DeepLabV3PlusSISRHead, SISRHead
 from .sp_head import SPHead
 
@@ -19,9 +20,11 @@ __all__ = [
     "DeepLabV3PlusSISRHead",
     "ESPNetv2Head",
     "HRNetV2Head",
+    "LightWeightRefineNetHead",
     "LowResolutionFCNHead",
     "ObjectContextHead",
     "PlainDeepLabV3PlusHead",
+    "RefineNetHead",
     "SISRHead",
     "SPHead",
 ]

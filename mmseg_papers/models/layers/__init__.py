@@ -8,6 +8,7 @@ from .height_attention import HeightAttention
 from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
 from .output_stride import set_stride_and_rate, strides_to_rates
+from .refinement import ChainedResidualPooling, FeaturePath, RefineBlock, ResidualConvUnit
 from .sssr import BilinearSSSR, DeconvSSSR
 from .stream_concat import convolve_concat, select_streams
 from .strip_pooling import MixedPoolingModule, StripPoolingModule, reset_convs
@@ -16,13 +17,17 @@ __all__ = [
     "ASPP",
     "AggregationModule",
     "BilinearSSSR",
+    "ChainedResidualPooling",
     "CompleteLoading",
     "DeconvSSSR",
     "DeepLabV3PlusDecoder",
+    "FeaturePath",
     "HeightAttention",
     "MixedPoolingModule",
     "NormPReLU",
     "ObjectAttention",
+    "RefineBlock",
+    "ResidualConvUnit",
     "SpatialOCR",
     "StripPoolingModule",
     "build_upsample",

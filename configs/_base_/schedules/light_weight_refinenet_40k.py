@@ -1,0 +1,6 @@
+# The authors' rates; they halve them after each third of the training where we use poly.
+_base_ = "./schedule_40k.py"
+optim_wrapper = dict(
+    optimizer=dict(lr=0.005, weight_decay=1e-5),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
+)

@@ -1,0 +1,8 @@
+_base_ = [
+    "../_base_/models/light_weight_refinenet.py",
+    "../_base_/datasets/voc12_aug.py",
+    "../_base_/default_runtime.py",
+    "../_base_/schedules/light_weight_refinenet_40k.py",
+]
+model = dict(data_preprocessor=dict(size={{_base_.crop_size}}))
+train_dataloader = dict(batch_size=6)

@@ -1,0 +1,7 @@
+_base_ = [
+    "../_base_/models/refinenet.py",
+    "../_base_/datasets/voc12_aug_refinenet.py",
+    "../_base_/default_runtime.py",
+    "../_base_/schedules/refinenet_60k.py",
+]
+model = dict(data_preprocessor=dict(size={{_base_.crop_size}}))
