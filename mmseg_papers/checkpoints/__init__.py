@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import hrnet
+from . import denseaspp, hrnet
 
 #: paper -> its converter
-CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {"hrnet": hrnet.convert}
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "denseaspp": denseaspp.convert,
+    "hrnet": hrnet.convert,
+}
 
 
 def convert_state_dict(

@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .dense_block import dense_block, dense_block_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -23,6 +24,8 @@ __all__ = [
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "dense_block",
+    "dense_block_reference",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

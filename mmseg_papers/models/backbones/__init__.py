@@ -1,5 +1,7 @@
 """Backbones."""
 
+from .dilated_densenet import DilatedDenseNet
+from .dilated_mobilenet_v2 import DilatedMobileNetV2
 from .hrnet import HighResolutionNet
 
-__all__ = ["HighResolutionNet"]
+__all__ = ["DilatedDenseNet", "DilatedMobileNetV2", "HighResolutionNet"]
