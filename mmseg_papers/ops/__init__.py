@@ -4,6 +4,7 @@ Each has a plain ``*_reference`` beside it, which tests compare with and exports
 """
 
 from .dense_block import dense_block, dense_block_reference
+from .norm_relu_conv1x1 import norm_relu_conv1x1, norm_relu_conv1x1_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
 from .upsample_argmax import UpsampleArgmax, upsample_argmax, upsample_argmax_reference
 from .upsample_cross_entropy import (
@@ -26,6 +27,8 @@ __all__ = [
     "conv1x1_of_upsampled_concat_reference",
     "dense_block",
     "dense_block_reference",
+    "norm_relu_conv1x1",
+    "norm_relu_conv1x1_reference",
     "upsample_add",
     "upsample_add_reference",
     "upsample_argmax",

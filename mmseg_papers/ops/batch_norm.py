@@ -1,6 +1,8 @@
-"""Batch statistics as ``torch.nn.BatchNorm2d`` and ``SyncBatchNorm`` compute and keep them."""
+"""Batch statistics and their gradient, as ``BatchNorm2d`` and ``SyncBatchNorm`` compute them."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -29,71 +31,106 @@ def sync_group(norm: nn.Module) -> dist.ProcessGroup | None:
         norm (nn.Module): A batch norm.
 
     Returns:
-        ProcessGroup, optional: None unless the norm is a ``SyncBatchNorm`` and several processes
-        run.
+        ProcessGroup, optional: None unless it is a ``SyncBatchNorm`` and several processes run.
     """
-    if not isinstance(norm, nn.SyncBatchNorm) or not (dist.is_available() and dist.is_initialized()):
+    is_distributed = dist.is_available() and dist.is_initialized()
+    if not is_distributed or not isinstance(norm, nn.SyncBatchNorm):
         return None
     group = norm.process_group or dist.group.WORLD
     return group if dist.get_world_size(group) > 1 else None
 
 
-def total_count(count: int, like: Tensor, group: dist.ProcessGroup | None) -> int:
-    """Values a channel over all processes of a group.
+class Batch(NamedTuple):
+    """What a batch norm averages over: ``count`` values a channel in all processes of ``group``."""
+
+    count: int
+    group: dist.ProcessGroup | None
+
+    @classmethod
+    def of(cls, x: Tensor, norm: nn.Module) -> Batch:
+        """The batch of a map (N, C, H, W) for a norm that trains on it.
+
+        Raises:
+            ValueError: If it has one value a channel, of which there is no variance.
+        """
+        group, count = sync_group(norm), x[:, 0].numel()
+        if group is not None:
+            total = torch.tensor(count, device=x.device)
+            dist.all_reduce(total, group=group)
+            count = int(total)
+        if count == 1:
+            raise ValueError(
+                "batch norm needs more than one value a channel while training; use a larger "
+                "crop_size or batch_size"
+            )
+        return cls(count, group)
+
+    def mean(self, sums: Tensor) -> Tensor:
+        """Sums of this process -> means over all."""
+        if self.group is not None:
+            dist.all_reduce(sums, group=self.group)
+        return sums / self.count
+
+    def moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance of the columns of (P, C), in two passes."""
+        wide = accumulation_dtype(rows)
+        mean = self.mean(rows.sum(0, dtype=wide))
+        variance = torch.zeros_like(mean)
+        # Of a few rows at a time, which stay in the cache. A GPU takes all at once.
+        step = len(rows) if rows.is_cuda else 1 + (1 << 16) // rows.shape[1]
+        for part in rows.split(step):
+            variance += (part - mean).square_().sum(0)
+        return mean, self.mean(variance)
+
+
+class NormState(NamedTuple):
+    """Epsilon and statistics of a batch norm; None where they are the batch's, not yet known."""
+
+    eps: float
+    mean: Tensor | None
+    variance: Tensor | None
+
+    @classmethod
+    def of(cls, norm: nn.Module) -> NormState:
+        """A norm's state in the mode that it is in."""
+        running = (None, None) if norm.training else (norm.running_mean, norm.running_var)
+        return cls(norm.eps, *running)
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether the statistics are the batch's."""
+        return self.mean is None
+
+    def filled(self, mean: Tensor, variance: Tensor) -> NormState:
+        """This state, with the batch's statistics if it uses them."""
+        return NormState(self.eps, mean, variance) if self.uses_batch else self
+
+    def invstd(self) -> Tensor:
+        """1 / standard deviation."""
+        return torch.rsqrt(self.variance + self.eps)
+
+    def affine(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The norm as x * scale + shift."""
+        scale = weight * self.invstd()
+        return scale, bias - self.mean * scale
+
+
+def subtract_statistics_gradient(
+    grad: Tensor, x: Tensor, mean: Tensor, offset: Tensor, slope: Tensor
+) -> None:
+    """Subtract offset + (x - mean) * slope from ``grad`` in place.
+
+    For y = a (x - mean) / std + b with statistics of the batch, dx = a / std * dy less this term,
+    offset = a / std * mean(dy) and slope = a / std^2 * mean(dy (x - mean) / std).
 
     Args:
-        count (int): Values a channel of this process.
-        like (Tensor): Whose device is used to communicate.
-        group (ProcessGroup, optional): None for this process alone.
-
-    Returns:
-        int: The sum of the counts.
-
-    Raises:
-        ValueError: If it is one, of which no variance can be computed.
+        grad (Tensor): (P, C).
+        x (Tensor): (P, C).
+        mean (Tensor): (C,).
+        offset (Tensor): (C,).
+        slope (Tensor): (C,).
     """
-    if group is not None:
-        total = torch.tensor(count, device=like.device)
-        dist.all_reduce(total, group=group)
-        count = int(total)
-    if count == 1:
-        raise ValueError(
-            "batch norm needs more than one value a channel while training; use a larger "
-            "crop_size or batch_size"
-        )
-    return count
-
-
-def all_reduce(sums: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-    """Add up sums over the processes of a group, in place.
-
-    Args:
-        sums (Tensor): Of this process.
-        group (ProcessGroup, optional): None for this process alone.
-
-    Returns:
-        Tensor: ``sums`` itself.
-    """
-    if group is not None:
-        dist.all_reduce(sums, group=group)
-    return sums
-
-
-def moments(rows: Tensor, count: int, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each column, in two passes.
-
-    Args:
-        rows (Tensor): (P, C), one column a channel.
-        count (int): Of :func:`total_count`.
-        group (ProcessGroup, optional): None for this process alone.
-
-    Returns:
-        tuple[Tensor, Tensor]: (C,) each, at least float32.
-    """
-    rows = rows.to(accumulation_dtype(rows))
-    mean = all_reduce(rows.sum(0), group) / count
-    variance = all_reduce((rows - mean).square_().sum(0), group) / count
-    return mean, variance
+    grad.addcmul_(x, slope, value=-1).sub_(offset - mean * slope)
 
 
 @torch.no_grad()

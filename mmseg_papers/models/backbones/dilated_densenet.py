@@ -172,17 +172,17 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
                 f"{self.output_stride}; use a larger crop_size"
             )
         x = self.pool0(F.relu(self.norm0(self.conv0(x)), inplace=True))
-        outs = []
+        outs = {}
         for stage in range(1, 5):
             x = getattr(self, f"denseblock{stage}")(x)
-            if stage < 4:
-                outs.append(x)
+            if stage < 4 and stage - 1 in self.out_indices:
+                outs[stage - 1] = x
             if hasattr(self, f"transition{stage}"):
                 x = getattr(self, f"transition{stage}")(x)
         x = self.norm5(x)
         if self.output_stride == 16:
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-        outs.append(x)
+        outs[3] = x
         return tuple(outs[i] for i in self.out_indices)
 
     def train(self, mode: bool = True) -> DilatedDenseNet:
@@ -223,7 +223,9 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
         is_plain = wide is not None and len(wide) == self.transition4.conv.in_channels
         if not is_plain or any(key.startswith(f"{prefix}transition4.") for key in state_dict):
             return
-        own = {k: v for k, v in self.state_dict().items() if k.startswith(("transition4.", "norm5."))}
+        own = {
+            k: v for k, v in self.state_dict().items() if k.startswith(("transition4.", "norm5."))
+        }
         state_dict.update({prefix + name: value for name, value in own.items()})
         print_log(
             f"{type(self).__name__}: the file is a plain DenseNet's; transition4 and norm5 keep "

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ...ops import dense_block
+from ...ops import dense_block, norm_relu_conv1x1
 
 
 class DenseLayer(nn.Module):
@@ -96,7 +96,7 @@ class DenseBlock(nn.Sequential):
 class DenseTransition(nn.Module):
     """BN - ReLU - 1x1 conv, and a 2x2 average pool where it downsamples.
 
-    Pool and conv commute, so the pool runs first and the conv on a quarter of the positions.
+    Without the map between norm and conv: :func:`mmseg_papers.ops.norm_relu_conv1x1`.
 
     Args:
         in_channels (int): Channels of the block before it.
@@ -106,7 +106,12 @@ class DenseTransition(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, pool: bool = False, norm_cfg: dict | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        pool: bool = False,
+        norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()
         self.norm = build_norm_layer(norm_cfg or dict(type="BN"), in_channels)[1]
@@ -123,5 +128,4 @@ class DenseTransition(nn.Module):
         Returns:
             Tensor: (N, out_channels, H, W), with ``pool`` (N, out_channels, H // 2, W // 2).
         """
-        x = F.relu(self.norm(x), inplace=True)
-        return self.conv(F.avg_pool2d(x, 2) if self.pool else x)
+        return norm_relu_conv1x1(x, self.norm, self.conv, self.pool)
