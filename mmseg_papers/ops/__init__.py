@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .conv_norm_relu import conv_norm_relu, conv_norm_relu_reference
 from .dense_block import dense_block, dense_block_reference
 from .norm_relu_conv1x1 import norm_relu_conv1x1, norm_relu_conv1x1_reference
 from .upsample_add import UpsampleAdd, upsample_add, upsample_add_reference
@@ -25,6 +26,8 @@ __all__ = [
     "UpsampleCrossEntropy",
     "conv1x1_of_upsampled_concat",
     "conv1x1_of_upsampled_concat_reference",
+    "conv_norm_relu",
+    "conv_norm_relu_reference",
     "dense_block",
     "dense_block_reference",
     "norm_relu_conv1x1",

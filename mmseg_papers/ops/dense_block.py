@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,9 +23,11 @@ from .precision import accumulation_dtype, autocast_dtype
 
 
 def dense_block_reference(
-    x: Tensor, layers: Sequence[nn.Module], newest_first: bool = False
+    x: Tensor, layers: Sequence[nn.Module], *, newest_first: bool = False, relu: bool = False
 ) -> Tensor:
     """Plain form of :func:`dense_block`: run a layer, concatenate, and so on."""
+    if relu:
+        x = F.relu(x)
     for layer in layers:
         y = layer(x)
         x = torch.cat([y, x] if newest_first else [x, y], dim=1)
@@ -32,7 +35,12 @@ def dense_block_reference(
 
 
 def dense_block(
-    x: Tensor, layers: Sequence[nn.Module], newest_first: bool = False, recompute: bool = False
+    x: Tensor,
+    layers: Sequence[nn.Module],
+    *,
+    newest_first: bool = False,
+    relu: bool = False,
+    recompute: bool = False,
 ) -> Tensor:
     """Run densely connected layers without a concatenation for each.
 
@@ -40,7 +48,7 @@ def dense_block(
     is allocated once; each layer reads the channels that are there and writes its own beside them.
 
     *Inference.* The second BN is folded into the 1x1 conv; the activation before that conv exists a
-    strip of rows at a time.
+    strip of rows at a time, and what it makes in bands of at most a quarter of the result's size.
 
     *Training.* One autograd function for the block. The statistics of a channel are computed once
     for all layers that read it (only scale and shift differ between them), and their gradient is
@@ -59,6 +67,8 @@ def dense_block(
             it computes the plain form.
         newest_first (bool): Whether a layer's channels go before those it read (DenseASPP) instead
             of after (DenseNet). Default: False.
+        relu (bool): Whether ``x`` goes through a ReLU first, so that the layers and the result have
+            relu(x) (DenseASPP). Default: False.
         recompute (bool): Whether the backward pass computes the 1x1 convs once more instead of
             keeping their outputs. Default: False.
 
@@ -73,7 +83,7 @@ def dense_block(
     _check(x, layers)
     norms = [norm for layer in layers for norm in (layer.norm1, layer.norm2) if norm is not None]
     if is_traced() or x.numel() == 0 or not layers or not all(map(is_batch_norm, norms)):
-        return dense_block_reference(x, layers, newest_first)
+        return dense_block_reference(x, layers, newest_first=newest_first, relu=relu)
     learns = torch.is_grad_enabled() and (
         x.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())
     )
@@ -81,8 +91,8 @@ def dense_block(
     with torch.autocast(x.device.type, enabled=False):
         slices = _slices(x.shape[1], layers, newest_first)
         if learns or any(norm.training for norm in norms):
-            return _train(x.to(dtype), layers, slices, recompute)
-        return _infer(x.to(dtype), layers, slices)
+            return _train(x.to(dtype), layers, slices, relu, recompute)
+        return _infer(x.to(dtype), layers, slices, relu)
 
 
 def _check(x: Tensor, layers: Sequence[nn.Module]) -> None:
@@ -114,7 +124,7 @@ def _slices(
     return slices
 
 
-def _allocate(x: Tensor, place: slice, channels: int) -> Tensor:
+def _allocate(x: Tensor, place: slice, channels: int, relu: bool) -> Tensor:
     """The result (N, channels, H, W) in channels_last, with ``x`` in its place."""
     out = torch.empty(
         (x.shape[0], channels, *x.shape[2:]),
@@ -122,7 +132,10 @@ def _allocate(x: Tensor, place: slice, channels: int) -> Tensor:
         device=x.device,
         memory_format=torch.channels_last,
     )
-    out[:, place] = x
+    if relu:
+        torch.clamp_min(x, 0, out=out[:, place])
+    else:
+        out[:, place] = x
     return out
 
 
@@ -130,9 +143,11 @@ def _conv3x3(h: Tensor, kernel: Tensor, offset: Tensor | None, dilation: int) ->
     return positions(F.conv2d(maps(h), kernel, offset, padding=dilation, dilation=dilation))
 
 
-def _infer(x: Tensor, layers: Sequence[nn.Module], slices: Sequence[tuple[slice, slice]]) -> Tensor:
+def _infer(
+    x: Tensor, layers: Sequence[nn.Module], slices: Sequence[tuple[slice, slice]], relu: bool
+) -> Tensor:
     channels = x.shape[1] + sum(layer.conv2.out_channels for layer in layers)
-    out = _allocate(x, slices[0][0], channels)
+    out = _allocate(x, slices[0][0], channels, relu)
     buffer = positions(out)
     for layer, (read, write) in zip(layers, slices, strict=True):
         norm1, norm2, conv1, conv2 = layer.norm1, layer.norm2, layer.conv1, layer.conv2
@@ -141,10 +156,25 @@ def _infer(x: Tensor, layers: Sequence[nn.Module], slices: Sequence[tuple[slice,
         if conv1.bias is not None:
             shift = torch.addcmul(shift, conv1.bias, scale)
         kernel = (conv1.weight.flatten(1) * scale[:, None]).to(x.dtype)
-        h = relu_conv1x1(buffer[..., read], affine, kernel, shift.to(x.dtype), relu=True)
+        shift, kernel2, dilation = shift.to(x.dtype), conv2.weight.to(x.dtype), conv2.dilation[0]
         offset = None if conv2.bias is None else conv2.bias.to(x.dtype)
-        buffer[..., write] = _conv3x3(h, conv2.weight.to(x.dtype), offset, conv2.dilation[0])
+        for rows, wider in _bands(x.shape[2], dilation, 4 * len(kernel) / channels):
+            h = relu_conv1x1(buffer[:, wider, :, read], affine, kernel, shift, relu=True)
+            y = _conv3x3(h, kernel2, offset, dilation)
+            start = rows.start - wider.start
+            buffer[:, rows, :, write] = y[:, start : start + rows.stop - rows.start]
     return out
+
+
+def _bands(height: int, dilation: int, count: float) -> Iterator[tuple[slice, slice]]:
+    """About ``count`` bands of rows, and the rows that a 3x3 conv reads for them.
+
+    Fewer, where more than an eighth of the rows would be read twice.
+    """
+    step = max(math.ceil(height / math.ceil(count)), 16 * dilation)
+    for top in range(0, height, step):
+        end = min(top + step, height)
+        yield slice(top, end), slice(max(top - dilation, 0), min(end + dilation, height))
 
 
 class _Layer(NamedTuple):
@@ -182,7 +212,11 @@ class _Tensors(NamedTuple):
 
 
 def _train(
-    x: Tensor, layers: Sequence[nn.Module], slices: Sequence[tuple[slice, slice]], recompute: bool
+    x: Tensor,
+    layers: Sequence[nn.Module],
+    slices: Sequence[tuple[slice, slice]],
+    relu: bool,
+    recompute: bool,
 ) -> Tensor:
     plan, tensors = [], []
     for layer, (read, write) in zip(layers, slices, strict=True):
@@ -201,7 +235,7 @@ def _train(
     trains = any(p.uses_batch or p.norm2.uses_batch for p in plan)
     batch = Batch.of(x, layers[0].norm2) if trains else None
     out, mean, variance, hidden_mean, hidden_variance = _DenseBlock.apply(
-        x, plan, batch, recompute, *tensors
+        x, plan, batch, relu, recompute, *tensors
     )
     start = 0
     for layer, (read, _) in zip(layers, slices, strict=True):
@@ -218,9 +252,9 @@ def _train(
 
 class _DenseBlock(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, plan, batch, recompute, *tensors):
+    def forward(ctx, x, plan, batch, relu, recompute, *tensors):
         channels = x.shape[1] + sum(t.kernel2.shape[0] for t in _Tensors.split(tensors))
-        out = _allocate(x, plan[0].read, channels)
+        out = _allocate(x, plan[0].read, channels, relu)
         buffer = positions(out)
         mean = torch.zeros(channels, dtype=accumulation_dtype(x), device=x.device)
         variance = torch.zeros_like(mean)
@@ -250,7 +284,7 @@ class _DenseBlock(torch.autograd.Function):
                 hidden.append(z)
         statistics = mean, variance, torch.cat(hidden_mean), torch.cat(hidden_variance)
         ctx.save_for_backward(out, *statistics, *hidden, *tensors)
-        ctx.plan, ctx.batch, ctx.recomputes = plan, batch, recompute
+        ctx.plan, ctx.batch, ctx.relu, ctx.recomputes = plan, batch, relu, recompute
         ctx.mark_non_differentiable(*statistics)
         return out, *statistics
 
@@ -317,8 +351,13 @@ class _DenseBlock(torch.autograd.Function):
                 *(g_weight2, g_bias2, g_kernel2, g_offset2, None),
             )
             grads = [*of_layer, *grads]
-        g_x = maps(finish(plan[0].read, plan)) if ctx.needs_input_grad[0] else None
-        return g_x, None, None, None, *grads
+        g_x = None
+        if ctx.needs_input_grad[0]:
+            g_x = finish(plan[0].read, plan)
+            if ctx.relu:
+                g_x = torch.ops.aten.threshold_backward(g_x, buffer[..., plan[0].read], 0)
+            g_x = maps(g_x)
+        return g_x, None, None, None, None, *grads
 
 
 def _conv1(buffer: Tensor, mean: Tensor, variance: Tensor, layer: _Layer, t: _Tensors) -> Tensor:

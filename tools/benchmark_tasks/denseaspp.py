@@ -26,15 +26,15 @@ def denseaspp121(variant: str, layout: torch.memory_format, with_cp: bool = Fals
     for module in model.modules() if variant == "stock" else ():
         if isinstance(module, DenseBlock):
             module.forward = partial(
-                ops.dense_block_reference, layers=module, newest_first=module.newest_first
+                ops.dense_block_reference,
+                layers=module,
+                newest_first=module.newest_first,
+                relu=module.relu,
             )
         elif isinstance(module, DenseTransition):
-            module.forward = partial(
-                ops.norm_relu_conv1x1_reference,
-                norm=module.norm,
-                conv=module.conv,
-                pool=module.pool,
-            )
+            names = ("norm", "conv", "pool")
+            parts = {name: getattr(module, name) for name in names}
+            module.forward = partial(ops.norm_relu_conv1x1_reference, **parts)
     return model.to(device()).to(memory_format=layout)
 
 

@@ -14,6 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...ops import conv_norm_relu
 from ..layers import CompleteLoading, DenseBlock, DenseLayer, DenseTransition, require_layer
 
 #: arch -> (growth rate, channels of the stem, layers of the four blocks)
@@ -171,7 +172,7 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
                 f"images of {x.shape[2]} x {x.shape[3]} pixels leave no cell at output_stride="
                 f"{self.output_stride}; use a larger crop_size"
             )
-        x = self.pool0(F.relu(self.norm0(self.conv0(x)), inplace=True))
+        x = self.pool0(conv_norm_relu(x, self.conv0, self.norm0))
         outs = {}
         for stage in range(1, 5):
             x = getattr(self, f"denseblock{stage}")(x)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -88,6 +87,7 @@ class DenseASPPHead(BaseDecodeHead):
                 for i, dilation in enumerate(self.dilations)
             ),
             newest_first=True,
+            relu=True,
         )
         nn.init.kaiming_uniform_(self.conv_seg.weight)
 
@@ -106,7 +106,7 @@ class DenseASPPHead(BaseDecodeHead):
                 "reads its centre only; use a larger crop_size or smaller decode_head.dilations",
                 stacklevel=2,
             )
-        return self.aspp(F.relu(x))
+        return self.aspp(x)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Logits at the backbone map's size.

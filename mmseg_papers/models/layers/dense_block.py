@@ -72,13 +72,17 @@ class DenseBlock(nn.Sequential):
     Args:
         *layers (DenseLayer): Or one ``OrderedDict`` of them, as for ``nn.Sequential``.
         newest_first (bool): Whether a layer's channels go before those it read. Default: False.
+        relu (bool): Whether the input goes through a ReLU first. Default: False.
         with_cp (bool): Recompute the 1x1 convs in the backward pass instead of keeping their
             outputs; running statistics are updated once all the same. Default: False.
     """
 
-    def __init__(self, *layers, newest_first: bool = False, with_cp: bool = False) -> None:
+    def __init__(
+        self, *layers, newest_first: bool = False, relu: bool = False, with_cp: bool = False
+    ) -> None:
         super().__init__(*layers)
         self.newest_first = newest_first
+        self.relu = relu
         self.with_cp = with_cp
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +94,9 @@ class DenseBlock(nn.Sequential):
         Returns:
             Tensor: (N, C + sum of the layers' growth_channels, H, W).
         """
-        return dense_block(x, self, newest_first=self.newest_first, recompute=self.with_cp)
+        return dense_block(
+            x, self, newest_first=self.newest_first, relu=self.relu, recompute=self.with_cp
+        )
 
 
 class DenseTransition(nn.Module):
