@@ -46,9 +46,11 @@ setup(
             "pytest-xdist>=3",
             "ruff>=0.15",
             "setuptools>=77",
+            "tifffile",
             "triton>=2.2; platform_system == 'Linux'",  # its interpreter runs the kernels in tests
             "wheel",
         ],
+        "tiff": ["tifffile"],
         "docs": ["sphinx>=7", "myst-parser>=3"],
     },
 )

@@ -1,4 +1,4 @@
-"""Command line: ``python -m mmseg_papers check`` and ``python -m mmseg_papers config``."""
+"""Command line: ``python -m mmseg_papers check``, ``config`` and ``predict``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import difflib
 import importlib
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
+from rich.progress import track
 
 from . import LINE, __version__
+from .apis import Predictor, find_files, predict_files
 from .stack import LINES, installed_version
 
 CONFIGS = Path(__file__).parent / ".mim" / "configs"
@@ -56,7 +60,7 @@ def resolved_config(name: str) -> Config:
     """A packaged config with its bases merged in, so that it stands alone.
 
     Args:
-        name (str): Its name, with or without ``.py`` and folder.
+        name (str): Its name, with or without ``.py`` and folder; or an existing file of one's own.
 
     Returns:
         Config: The config.
@@ -66,6 +70,8 @@ def resolved_config(name: str) -> Config:
     """
     configs = packaged_configs()
     stem = Path(name).name.removesuffix(".py")
+    if stem not in configs and Path(name).is_file():
+        return Config.fromfile(name)
     if stem not in configs:
         near = difflib.get_close_matches(stem, configs, n=3, cutoff=0.3)
         raise ValueError(
@@ -76,27 +82,101 @@ def resolved_config(name: str) -> Config:
     return Config.fromfile(configs[stem])
 
 
-def write_config(name: str, folder: Path) -> Path:
-    """Write a packaged config, whole, into a folder.
+def on_own_data(
+    config: Config, data_root: str, classes: Sequence[str], data_options: dict | None = None
+) -> Config:
+    """Turn a config to data of one's own, in the layout of ``configs/_base_/datasets/own.py``.
+
+    Data sets, pipelines and evaluators become those of that file; crop size, batch size, model and
+    schedule stay. Class weights of the old classes are dropped.
 
     Args:
-        name (str): As for :func:`resolved_config`.
+        config (Config): Any config of MMSegmentation; changed in place.
+        data_root (str): Folder with ``images`` and ``annotations``.
+        classes (Sequence[str]): Names of the classes, in the order of their indices.
+        data_options (dict, optional): More options of the data sets, such as ``label_colors``; see
+            :class:`mmseg_papers.datasets.FolderDataset`.
+
+    Returns:
+        Config: The config.
+    """
+    own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
+
+    def adapt(part: Any) -> None:
+        members = part.values() if isinstance(part, dict) else part
+        for member in members if isinstance(part, (dict, list, tuple)) else ():
+            adapt(member)
+        if not isinstance(part, dict):
+            return
+        for option, value in (
+            ("data_root", data_root),
+            ("classes", tuple(classes)),
+            ("num_classes", len(classes)),
+            ("crop_size", config.get("crop_size", own.crop_size)),
+        ):
+            if option in part:
+                part[option] = value
+
+    adapt(own._cfg_dict)
+    for key, value in own.items():
+        if key.endswith("_dataloader"):
+            batch_size = config[key].get("batch_size", value.batch_size)
+            dataset = dict(value.dataset, **(data_options or {}))
+            value = dict(value, batch_size=batch_size, dataset=dataset)
+        config[key] = value
+    for name in ("tta_pipeline", "dataset_type", "class_weight"):  # of the old data
+        config.pop(name, None)
+    for name in ("decode_head", "auxiliary_head"):
+        heads = config.model.get(name) or []
+        for head in heads if isinstance(heads, list) else [heads]:
+            head.num_classes = len(classes)
+            losses = head.get("loss_decode") or []
+            for loss in losses if isinstance(losses, list) else [losses]:
+                loss.pop("class_weight", None)
+    return config
+
+
+def write_config(config: Config, folder: Path) -> Path:
+    """Write a config, whole, into a folder.
+
+    Args:
+        config (Config): Read from a file.
         folder (Path): Made if it does not exist.
 
     Returns:
-        Path: The file.
+        Path: The file, named as the one it was read from.
 
     Raises:
-        ValueError: If there is no such config.
         FileExistsError: If the file exists.
     """
-    config = resolved_config(name)
     target = folder / f"{Path(config.filename).stem}.py"
     if target.exists():
         raise FileExistsError(f"{target} exists; remove it or choose another --dest")
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(config.pretty_text, encoding="utf-8")
     return target
+
+
+def predict_command(args: argparse.Namespace) -> int:
+    """Run ``predict``; the exit status is 1 if a file, config or checkpoint cannot be used."""
+    try:
+        files = find_files(args.sources)
+        predictor = Predictor(resolved_config(args.config), args.checkpoint, args.device)
+        tables = predict_files(
+            predictor,
+            track(files, "predicting"),
+            args.out,
+            batch_size=args.batch_size,
+            opacity=args.opacity,
+        )
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for file, table in tables.items():
+        shares = ", ".join(f"{row['class']} {row['share']:.0%}" for row in table[:5])
+        print(f"{file}: {shares}")
+    print(f"wrote {args.out}/overlay, labels, confidence and classes.json")
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -114,7 +194,28 @@ def main(argv: list[str] | None = None) -> int:
     config = commands.add_parser("config", help="print or write a packaged config")
     config.add_argument("name", nargs="?", help="a config's name; none lists them")
     config.add_argument("--dest", type=Path, metavar="DIR", help="write it there")
+    config.add_argument("--data-root", metavar="DIR", help="turn it to your data in this folder")
+    config.add_argument("--classes", nargs="+", metavar="CLASS", help="names of your classes")
+    config.add_argument(
+        "--data-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="options of FolderDataset, such as label_colors='[(0,0,0),(255,0,0)]'",
+    )
+    predict = commands.add_parser("predict", help="draw what a model sees in images and videos")
+    predict.add_argument("config", help="a config file, or a packaged config's name")
+    predict.add_argument("checkpoint")
+    predict.add_argument("sources", nargs="+", metavar="FILE", help="file, folder, pattern, video")
+    predict.add_argument("--out", type=Path, default=Path("work_dirs/predict"), metavar="DIR")
+    predict.add_argument("--batch-size", type=int, default=1, metavar="N")
+    predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
+    predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
     args = parser.parse_args(argv)
+    if args.command == "config" and (args.data_root is None) != (args.classes is None):
+        parser.error("--data-root and --classes go together")
+    if args.command == "predict":
+        return predict_command(args)
     if args.command == "check":
         for part, state in environment().items():
             print(f"{part:<16}{state}")
@@ -122,10 +223,13 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(packaged_configs()))
     else:
         try:
+            found = resolved_config(args.name)
+            if args.classes is not None:
+                found = on_own_data(found, args.data_root, args.classes, args.data_options)
             if args.dest is None:
-                print(resolved_config(args.name).pretty_text)
+                print(found.pretty_text)
             else:
-                print(f"wrote {write_config(args.name, args.dest)}")
+                print(f"wrote {write_config(found, args.dest)}")
         except (OSError, ValueError) as error:
             print(error, file=sys.stderr)
             return 1

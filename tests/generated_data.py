@@ -32,7 +32,7 @@ def generate(dataset: ConfigDict, root: Path, images: int) -> None:
         name: dataset.get(name, defaults[name].default if name in defaults else None)
         for name in ("img_suffix", "seg_map_suffix", "reduce_zero_label", "ann_file")
     }
-    classes = len(cls.METAINFO["classes"])
+    classes = len(dataset.get("classes") or cls.METAINFO["classes"])
     rng = np.random.default_rng(0)
     dataset.data_root = str(root)
     names = [f"{i:04d}" for i in range(images)]
@@ -47,7 +47,7 @@ def generate(dataset: ConfigDict, root: Path, images: int) -> None:
             label[:4] = 255
         for array, kind, suffix in (
             (image, "img_path", option["img_suffix"] or ".png"),
-            (label, "seg_map_path", option["seg_map_suffix"]),
+            (label, "seg_map_path", option["seg_map_suffix"] or ".png"),
         ):
             file = root / dataset.data_prefix[kind] / f"{name}{suffix}"
             file.parent.mkdir(parents=True, exist_ok=True)

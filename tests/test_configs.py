@@ -82,7 +82,8 @@ def test_pipelines_and_data_sets_build(name):
             pipeline = Compose(dataset.pipeline)
             strict = [t for t in pipeline.transforms if type(t).__name__ == "StrictLoadAnnotations"]
             assert [{t.num_classes} for t in strict] == [classes]
-            assert {len(DATASETS.get(dataset.type).METAINFO["classes"])} == classes
+            names = dataset.get("classes") or DATASETS.get(dataset.type).METAINFO["classes"]
+            assert {len(names)} == classes
     if "tta_pipeline" in config:
         Compose(config.tta_pipeline)
 

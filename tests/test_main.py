@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 
 import mmseg_papers
-from mmseg_papers.__main__ import main, packaged_configs
+from mmseg_papers.__main__ import main, on_own_data, packaged_configs
 
 NAME = "hrnetv2_w48_4xb3-120k_cityscapes-512x1024"
 
@@ -46,3 +46,40 @@ def test_config_unknown(tmp_path, capsys):
     assert main(["config", "hrnet_w48", "--dest", str(tmp_path / "new")]) == 1
     assert "Did you mean hrnetv2_w48" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_config_on_own_data(tmp_path, capsys):
+    argv = ["config", "hrnetv2_w48_1xb8-20k_camvid-360x480", "--dest", str(tmp_path)]
+    argv += ["--data-root", "data/mine", "--classes", "road", "car"]
+    assert main([*argv, "--data-options", "label_values=[(0,0),(255,1)]"]) == 0
+    file = tmp_path / "hrnetv2_w48_1xb8-20k_camvid-360x480.py"
+    assert f"wrote {file}" in capsys.readouterr().out
+    config = Config.fromfile(file)
+    assert config.model.decode_head.num_classes == 2
+    assert config.train_dataloader.batch_size == 8
+    for split in ("train", "val", "test"):
+        dataset = config[f"{split}_dataloader"].dataset
+        assert (dataset.type, dataset.data_root) == ("FolderDataset", "data/mine")
+        assert tuple(dataset.classes) == ("road", "car")
+        assert dict(dataset.label_values) == {0: 0, 255: 1}
+        (load,) = (step for step in dataset.pipeline if step.type == "LoadAnnotations")
+        assert load.num_classes == 2
+    (crop,) = (s for s in config.train_dataloader.dataset.pipeline if s.type == "RandomCrop")
+    assert tuple(crop.crop_size) == (360, 480)
+    assert "CamVid" not in file.read_text()
+
+
+def test_own_data_in_a_cascade_drops_the_old_class_weights():
+    loss = dict(type="CrossEntropyLoss", class_weight=[1.0] * 19)
+    heads = [dict(num_classes=19, loss_decode=loss), dict(num_classes=19, loss_decode=[loss])]
+    config = Config(dict(model=dict(decode_head=heads), class_weight=[1.0] * 19))
+    for split in ("train", "val", "test"):
+        config[f"{split}_dataloader"] = dict()
+    config = on_own_data(config, "data/mine", ("a", "b", "c"))
+    assert [head.num_classes for head in config.model.decode_head] == [3, 3]
+    assert "class_weight" not in config.pretty_text
+
+
+def test_own_data_needs_both_options():
+    with pytest.raises(SystemExit):
+        main(["config", NAME, "--classes", "road"])

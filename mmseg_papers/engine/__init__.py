@@ -1,7 +1,17 @@
-"""What the runner needs beyond MMEngine; importing lets ``torch.load`` read its checkpoints."""
+"""What the runner needs beyond MMEngine; importing lets it load checkpoints safely and offline."""
 
 from .checkpoint_globals import allow_checkpoint_globals
+from .fine_tune_hook import FineTuneHook
+from .pretrained_weights import register_weights_loader
+from .validation_hooks import ValidationLossHook, ValidationPicturesHook
 
 allow_checkpoint_globals()
+register_weights_loader()
 
-__all__ = ["allow_checkpoint_globals"]
+__all__ = [
+    "FineTuneHook",
+    "ValidationLossHook",
+    "ValidationPicturesHook",
+    "allow_checkpoint_globals",
+    "register_weights_loader",
+]

@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .conv_norm_relu import conv_norm_relu, conv_norm_relu_reference
 from .dense_block import dense_block, dense_block_reference
 from .norm_relu_conv1x1 import norm_relu_conv1x1, norm_relu_conv1x1_reference
@@ -28,6 +29,8 @@ __all__ = [
     "conv1x1_of_upsampled_concat_reference",
     "conv_norm_relu",
     "conv_norm_relu_reference",
+    "conv_of_constant_concat",
+    "conv_of_constant_concat_reference",
     "dense_block",
     "dense_block_reference",
     "norm_relu_conv1x1",

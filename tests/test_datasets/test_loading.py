@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 
@@ -122,3 +123,38 @@ def test_labels_alone_can_be_loaded(files):
     results = dict(seg_map_path=str(files[1]), seg_fields=[], label_map=None)
     loaded = StrictLoadAnnotations()(dict(results, reduce_zero_label=False))
     assert loaded["gt_seg_map"].shape == (40, 60)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 12])
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_any_number_of_channels(tmp_path, channels, suffix):
+    array = np.random.RandomState(0).randint(0, 255, (9, 7, channels), np.uint8)
+    file = tmp_path / f"image{suffix}"
+    if suffix == ".npy":
+        np.save(file, array)
+    else:
+        planes = array[..., 0] if channels == 1 else array
+        planar = None if channels == 1 else "contig"
+        tifffile.imwrite(file, planes, photometric="minisblack", planarconfig=planar)
+    loaded = StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))["img"]
+    np.testing.assert_array_equal(loaded.reshape(array.shape), array)
+    file.write_bytes(file.read_bytes()[:90])
+    with pytest.raises(ValueError, match=rf"image{suffix} cannot be loaded"):
+        StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))
+
+
+def test_a_tiff_with_a_band_a_page(tmp_path):
+    array = np.random.RandomState(0).randint(0, 255, (3, 9, 7), np.uint8)
+    file = tmp_path / "image.tif"
+    tifffile.imwrite(file, array, photometric="minisblack")
+    loaded = StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))["img"]
+    np.testing.assert_array_equal(loaded, array.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 4)])
+def test_colour_augmentation_names_image_and_channels(shape):
+    results = dict(img=np.zeros(shape, np.uint8), img_path="field.tif")
+    with pytest.raises(ValueError, match=r"PhotoMetricDistortion needs BGR .*field\.tif has"):
+        Compose([dict(type="PhotoMetricDistortion")])(results)
+    results["img"] = np.full((9, 7, 3), 100, np.uint8)
+    assert Compose([dict(type="PhotoMetricDistortion")])(results)["img"].shape == (9, 7, 3)

@@ -26,7 +26,7 @@ def benchmark(monkeypatch):
 def task(benchmark, tolerance):
     argmax = importlib.import_module("benchmark_tasks.full_resolution").argmax
     make = partial(argmax, classes=19, low=(64, 64), high=(512, 512))
-    return benchmark.Task("argmax", make, tolerance)
+    return benchmark.Task("argmax", make, (tolerance,))
 
 
 def test_measures_and_writes(benchmark, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Transforms."""
 
+from .color import StrictPhotoMetricDistortion
 from .loading import StrictLoadAnnotations, StrictLoadImageFromFile
 
-__all__ = ["StrictLoadAnnotations", "StrictLoadImageFromFile"]
+__all__ = ["StrictLoadAnnotations", "StrictLoadImageFromFile", "StrictPhotoMetricDistortion"]

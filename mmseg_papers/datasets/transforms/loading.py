@@ -7,6 +7,7 @@ names, so a config cannot use others. What they return for sound files is the sa
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 import cv2
@@ -20,6 +21,9 @@ from PIL import Image, UnidentifiedImageError
 
 #: Modes of Pillow whose colour pixels are OpenCV's, to the bit.
 SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
+#: Files that may hold any number of channels.
+BAND_SUFFIXES = (".npy", ".tif", ".tiff")
+MOST_CHANNELS_OF_OPENCV = 4
 
 
 @TRANSFORMS.register_module(name="LoadImageFromFile")
@@ -28,8 +32,10 @@ class StrictLoadImageFromFile(LoadImageFromFile):
 
     OpenCV decodes a truncated file without complaint and fills the rest with grey, so with the
     default backend Pillow reads the file: for its pixels where these are OpenCV's (8-bit images in
-    colour), else only to see whether it is whole. Arguments are those of ``mmcv``'s
-    ``LoadImageFromFile``.
+    colour), else only to see whether it is whole. NumPy files (H, W, C) and TIFF files with more
+    than four channels, in one page or one a page, are loaded as they are; the latter need tifffile,
+    since OpenCV does not read them. Arguments are those of ``mmcv``'s ``LoadImageFromFile``; images
+    with other channels than BGR need ``color_type='unchanged'`` (or ``'grayscale'``).
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -46,10 +52,14 @@ class StrictLoadImageFromFile(LoadImageFromFile):
             ValueError: If the file cannot be read or decoded.
         """
         try:
-            if self.imdecode_backend != "cv2" or self.file_client_args is not None:
-                return super().transform(results)
-            image = self._decode(fileio.get(results["img_path"], backend_args=self.backend_args))
-        except (OSError, SyntaxError, AssertionError, cv2.error) as error:
+            path, image = results["img_path"], None
+            if path.lower().endswith(BAND_SUFFIXES):
+                image = self._load_bands(path)
+            if image is None:
+                if self.imdecode_backend != "cv2" or self.file_client_args is not None:
+                    return super().transform(results)
+                image = self._decode(fileio.get(path, backend_args=self.backend_args))
+        except (OSError, SyntaxError, AssertionError, ValueError, cv2.error) as error:
             # SyntaxError: Pillow's for a damaged PNG.
             if self.ignore_empty:
                 return None
@@ -60,6 +70,24 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         results["img"] = image.astype(np.float32) if self.to_float32 else image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
+
+    def _load_bands(self, path: str) -> np.ndarray | None:
+        """Load a NumPy file or a TIFF that OpenCV cannot read; None for another TIFF."""
+        content = io.BytesIO(fileio.get(path, backend_args=self.backend_args))
+        if path.lower().endswith(".npy"):
+            return np.load(content, allow_pickle=False)
+        with contextlib.suppress(UnidentifiedImageError), Image.open(content) as picture:
+            pages = getattr(picture, "n_frames", 1)
+            if pages == 1 and len(picture.getbands()) <= MOST_CHANNELS_OF_OPENCV:
+                return None
+        try:
+            import tifffile
+        except ImportError as error:
+            raise OSError("a TIFF of this kind needs tifffile: pip install tifffile") from error
+        content.seek(0)
+        array = tifffile.imread(content)
+        is_band_first = array.ndim == 3 and array.shape[0] < min(array.shape[1:])
+        return array.transpose(1, 2, 0) if is_band_first else array
 
     def _decode(self, content: bytes) -> np.ndarray:
         backend = "cv2"
@@ -106,7 +134,10 @@ class StrictLoadAnnotations(LoadAnnotations):
     def _load_seg_map(self, results: dict) -> None:
         path = results["seg_map_path"]
         try:
-            super()._load_seg_map(results)
+            if results.get("label_colors") is not None or path.endswith(".npy"):
+                self._load_other_label_map(results)
+            else:
+                super()._load_seg_map(results)
         except (OSError, SyntaxError) as error:
             raise ValueError(
                 f"label map {path} cannot be loaded: {error}. "
@@ -116,7 +147,8 @@ class StrictLoadAnnotations(LoadAnnotations):
         if labels.ndim != 2:
             raise ValueError(
                 f"label map {path} has shape {labels.shape}; it must have one channel with the "
-                "class index of each pixel (a colour picture of the labels is no label map)"
+                "class index of each pixel. If it is a colour picture of the labels, use "
+                "FolderDataset with label_colors"
             )
         # Pipelines that load only labels have no image to compare with.
         if "ori_shape" in results and labels.shape != tuple(results["ori_shape"]):
@@ -137,6 +169,63 @@ class StrictLoadAnnotations(LoadAnnotations):
                 f"ignore_index={self.ignore_index}. Correct the file, num_classes, or "
                 "reduce_zero_label (True when the file counts classes from 1)"
             )
+
+    def _load_other_label_map(self, results: dict) -> None:
+        """Load what ``mmseg`` cannot: colour pictures and NumPy files."""
+        path = results["seg_map_path"]
+        content = io.BytesIO(fileio.get(path, backend_args=self.backend_args))
+        if results.get("label_colors") is not None:
+            with Image.open(content) as picture:
+                labels = labels_of_colors(np.asarray(picture.convert("RGB")), results)
+        else:
+            values = np.load(content, allow_pickle=False)
+            labels = np.full(values.shape, self.ignore_index, dtype=np.uint8)
+            label_map = results.get("label_map") or {}
+            shift = int(bool(results.get("reduce_zero_label")))
+            for value in np.unique(values):
+                label = label_map.get(int(value), int(value) - shift)
+                if 0 <= label <= 255:
+                    labels[values == value] = label
+                elif label != -1:
+                    raise ValueError(f"label map {path} holds the value {value}, beyond 0..255")
+        results["gt_seg_map"] = labels
+        results["seg_fields"].append("gt_seg_map")
+
+
+def labels_of_colors(picture: np.ndarray, results: dict) -> np.ndarray:
+    """Class indices of a colour picture of labels.
+
+    Args:
+        picture (np.ndarray): (H, W, 3), uint8, RGB.
+        results (dict): With ``label_colors``, RGB -> class index, and ``seg_map_path``.
+
+    Returns:
+        np.ndarray: (H, W), uint8.
+
+    Raises:
+        ValueError: If a pixel has another colour; names the most frequent ones.
+    """
+
+    def key(color: np.ndarray) -> np.ndarray:
+        return color.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+
+    colors, inverse, counts = np.unique(key(picture), return_inverse=True, return_counts=True)
+    known = {int(key(np.array(c))): label for c, label in results["label_colors"].items()}
+    unknown = [
+        (n, c) for c, n in zip(colors.tolist(), counts.tolist(), strict=True) if c not in known
+    ]
+    if unknown:
+        some = [
+            f"({c >> 16}, {c >> 8 & 255}, {c & 255}) in {n} pixels"
+            for n, c in sorted(unknown, reverse=True)[:3]
+        ]
+        raise ValueError(
+            f"label map {results['seg_map_path']} holds {len(unknown)} colours that are neither in "
+            f"label_colors nor in void_colors: {', '.join(some)}{', ..' * (len(unknown) > 3)}. "
+            "Add them, or restore the file (JPEG and resizing change colours)"
+        )
+    table = np.array([known[c] for c in colors.tolist()], dtype=np.uint8)
+    return table[inverse].reshape(picture.shape[:2])
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -1,7 +1,13 @@
 """Backbones."""
 
+from .atrous_resnet import AtrousResNet
 from .dilated_densenet import DilatedDenseNet
 from .dilated_mobilenet_v2 import DilatedMobileNetV2
 from .hrnet import HighResolutionNet
 
-__all__ = ["DilatedDenseNet", "DilatedMobileNetV2", "HighResolutionNet"]
+__all__ = [
+    "AtrousResNet",
+    "DilatedDenseNet",
+    "DilatedMobileNetV2",
+    "HighResolutionNet",
+]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 
@@ -14,18 +14,38 @@ class CompleteLoading(nn.Module):
     another width, or one with a prefix, leaves the network partly or wholly random and says so in
     a warning only. A module with this mixin raises before the first tensor is copied. Extra
     entries of the file (its ImageNet classifier) are no error.
+
+    A backbone for C other than 3 channels takes the first conv of a file for RGB images by a rule:
+    the channels take the filters of red, green and blue in turn and share them equally; one or two
+    channels share the sum of the three. So C equal channels give what three equal ones did.
     """
 
+    #: Children that a file may lack as a whole: what a model adds to a published backbone.
+    optional_children: tuple[str, ...] = ()
+
     def _load_from_state_dict(
-        self, state_dict: Mapping[str, Tensor], prefix: str, *args, **kwargs
+        self, state_dict: dict[str, Tensor], prefix: str, *args, **kwargs
     ) -> None:
         missing, misfits = [], []
+        absent = {
+            child
+            for child in self.optional_children
+            if not any(key.startswith(f"{prefix}{child}.") for key in state_dict)
+        }
         for name, tensor in self.state_dict().items():
             key = prefix + name
             if key not in state_dict:
                 # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
-                if not name.endswith("num_batches_tracked"):
+                is_optional = name.partition(".")[0] in absent
+                if not (name.endswith("num_batches_tracked") or is_optional):
                     missing.append(key)
+            elif is_rgb_filter(state_dict[key], tensor):
+                state_dict[key] = filters_of_rgb(state_dict[key], tensor.shape[1])
+                print_log(
+                    f"{key}: filters of RGB images were turned into ones of {tensor.shape[1]} "
+                    "channels",
+                    "current",
+                )
             elif state_dict[key].shape != tensor.shape:
                 misfits.append(
                     f"{key}: {list(state_dict[key].shape)} instead of {list(tensor.shape)}"
@@ -42,3 +62,28 @@ class CompleteLoading(nn.Module):
                 "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')?"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def is_rgb_filter(loaded: Tensor, own: Tensor) -> bool:
+    """Whether two filter banks differ in that the loaded one is for three channels."""
+    return (
+        loaded.dim() == own.dim() == 4
+        and loaded.shape[1] == 3 != own.shape[1]
+        and (loaded.shape[0], *loaded.shape[2:]) == (own.shape[0], *own.shape[2:])
+    )
+
+
+def filters_of_rgb(weight: Tensor, channels: int) -> Tensor:
+    """Filters for any number of channels from those for RGB images.
+
+    Args:
+        weight (Tensor): (O, 3, k, k).
+        channels (int): Channels of the images.
+
+    Returns:
+        Tensor: (O, channels, k, k), whose sum over the channels is that of ``weight``.
+    """
+    if channels < 3:
+        return weight.sum(dim=1, keepdim=True).expand(-1, channels, -1, -1) / channels
+    color = torch.arange(channels, device=weight.device) % 3
+    return weight[:, color] / color.bincount()[color].view(1, -1, 1, 1)

@@ -1,5 +1,6 @@
 """Losses."""
 
 from .cross_entropy_loss import WeightedCrossEntropyLoss
+from .imbalance_losses import SoftDiceLoss, SoftmaxFocalLoss
 
-__all__ = ["WeightedCrossEntropyLoss"]
+__all__ = ["SoftDiceLoss", "SoftmaxFocalLoss", "WeightedCrossEntropyLoss"]

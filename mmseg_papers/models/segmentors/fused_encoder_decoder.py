@@ -9,13 +9,14 @@ from functools import partial
 import torch
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
-from .fused_loss import fused_losses, overrides, why_loss_is_not_fused
+from .fused_loss import check_one_channel, fused_losses, overrides, why_loss_is_not_fused
 from .lazy_pixel_data import LazyPixelData
 from .postprocessing import Postprocessing, winner_probability
 from .sliding_window import SlidingWindow
@@ -24,10 +25,11 @@ from .sliding_window import SlidingWindow
 class FusedSegmentorMixin:
     """Losses and label maps from a segmentor's low-resolution logits, with ``mmseg``'s results.
 
-    *Training.* A decode head, auxiliary head or stage of a cascade whose losses are soft-max cross
-    entropy as :class:`mmseg.models.decode_heads.BaseDecodeHead` computes them (with or without
-    ``OHEMPixelSampler``) gets them, and the accuracy, from one fused operation. Log keys, losses
-    and gradients are ``mmseg``'s to rounding.
+    *Training.* A decode head, auxiliary head or stage of a cascade with cross entropy (with or
+    without ``OHEMPixelSampler``) as :class:`mmseg.models.decode_heads.BaseDecodeHead` computes it
+    gets it, and the accuracy, from a fused operation; its other losses share one resized map. Log
+    keys, losses and gradients are ``mmseg``'s to rounding. With one output channel ``acc_seg``
+    differs: see :func:`mmseg_papers.models.segmentors.fused_loss.fused_losses`.
 
     *Evaluation.* ``pred_sem_seg`` comes from a fused operation, too, if the last head has the base
     class's ``predict`` and more than one output channel. ``seg_logits`` are there as always, but
@@ -50,12 +52,16 @@ class FusedSegmentorMixin:
       Default: 1.
 
     Raises:
-        ValueError: If ``test_cfg`` is missing or one of its values is not as described.
+        ValueError: If ``test_cfg`` is missing or one of its values is not as described, or a head
+            with one output channel has soft-max cross entropy.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         _check_test_cfg(self.test_cfg)
+        for module in self.modules():
+            if isinstance(module, BaseDecodeHead):
+                check_one_channel(module)
         self._logged_paths: set[str] = set()
 
     # Training

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from mmseg.models.decode_heads.cascade_decode_head import BaseCascadeDecodeHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss
-from mmseg.models.losses.cross_entropy_loss import cross_entropy
+from mmseg.models.losses.cross_entropy_loss import binary_cross_entropy, cross_entropy
+from mmseg.models.utils import resize
 from mmseg.structures import OHEMPixelSampler
 from torch import Tensor, nn
 
 from ...ops.upsample_cross_entropy import upsample_cross_entropy
 from ..losses.cross_entropy_loss import WeightedCrossEntropyLoss, weighted_cross_entropy
+from ..losses.imbalance_losses import SoftmaxFocalLoss
 
 
 def why_loss_is_not_fused(head: nn.Module) -> str | None:
@@ -20,17 +24,51 @@ def why_loss_is_not_fused(head: nn.Module) -> str | None:
         return f"{type(head).__name__} has a loss of its own"
     if overrides(head, "loss_by_feat"):
         return f"{type(head).__name__} has a loss_by_feat of its own"
-    if head.out_channels == 1:
-        return "out_channels is 1"
-    for loss in _loss_modules(head):
-        name = type(loss).__name__
-        if type(loss) not in (CrossEntropyLoss, WeightedCrossEntropyLoss):
-            return f"{name} is not cross entropy"
-        if loss.cls_criterion not in (cross_entropy, weighted_cross_entropy):
-            return f"{name} computes {loss.cls_criterion.__name__}"
-    if head.sampler is not None and type(head.sampler) is not OHEMPixelSampler:
-        return f"{type(head.sampler).__name__} is not OHEMPixelSampler"
+    reasons = [_why_not_cross_entropy(head, loss) for loss in _loss_modules(head)]
+    if None not in reasons:
+        return reasons[0]
+    if head.sampler is not None:
+        if type(head.sampler) is not OHEMPixelSampler:
+            return f"{type(head.sampler).__name__} is not OHEMPixelSampler"
+        if head.out_channels == 1:
+            return "out_channels is 1 and there is a sampler"
+        if any(reasons):
+            return f"{next(filter(None, reasons))} and there is a sampler"
     return None
+
+
+def _why_not_cross_entropy(head: nn.Module, loss: nn.Module) -> str | None:
+    """What keeps one loss of a head from the operation; None if nothing does."""
+    name = type(loss).__name__
+    if type(loss) is SoftmaxFocalLoss and head.out_channels > 1:
+        return None
+    if type(loss) not in (CrossEntropyLoss, WeightedCrossEntropyLoss):
+        return f"{name} is not cross entropy"
+    criteria = (cross_entropy, weighted_cross_entropy)
+    if head.out_channels == 1:
+        criteria = (binary_cross_entropy,)
+    if loss.cls_criterion not in criteria:
+        return f"{name} computes {loss.cls_criterion.__name__}"
+    return None
+
+
+def check_one_channel(head: nn.Module) -> None:
+    """Refuse soft-max cross entropy of one output channel, which is 0 whatever the model says.
+
+    Raises:
+        ValueError: Says the two right settings.
+    """
+    if head.out_channels != 1:
+        return
+    for loss in _loss_modules(head):
+        if getattr(loss, "cls_criterion", None) in (cross_entropy, weighted_cross_entropy):
+            raise ValueError(
+                f"{type(head).__name__} has num_classes={head.num_classes}, out_channels=1 and "
+                f"soft-max {type(loss).__name__}: its loss is 0 and nothing is learnt. For one "
+                "class and its background set num_classes=2 (labels 0 and 1) and either "
+                "out_channels=1, threshold=0.5, loss_decode=dict(type='CrossEntropyLoss', "
+                "use_sigmoid=True), or out_channels=2 with the loss as it is"
+            )
 
 
 def overrides(head: nn.Module, method: str) -> bool:
@@ -40,11 +78,13 @@ def overrides(head: nn.Module, method: str) -> bool:
 
 
 def fused_losses(head: nn.Module, logits: Tensor, data_samples: list) -> dict[str, Tensor]:
-    """What ``head.loss_by_feat`` gives, without resizing the logits to the labels' size.
+    """What ``head.loss_by_feat`` gives; its cross entropies without resized logits.
 
-    One difference: ``class_weight`` together with ignored pixels works in every ``mmseg`` (some
-    versions and options raise an IndexError); the mean then divides by sum(w_y) over the pixels
-    that are not ignored.
+    Losses of another kind share one resized map. Two differences: ``class_weight`` together with
+    ignored pixels works in every ``mmseg`` (some versions and options raise an IndexError); the
+    mean then divides by sum(w_y) over the pixels that are not ignored. And with one output channel
+    ``acc_seg`` is the share of pixels on the right side of ``head.threshold``; ``mmseg``'s is the
+    share of class 0, whatever the model says.
 
     Args:
         head (nn.Module): For which :func:`why_loss_is_not_fused` gives None.
@@ -56,21 +96,69 @@ def fused_losses(head: nn.Module, logits: Tensor, data_samples: list) -> dict[st
     """
     label = head._stack_batch_gt(data_samples).squeeze(1)
     pixel_weight = None if head.sampler is None else _ohem_weight(head, logits, label)
+    full, accuracy = None, None
     losses: dict[str, Tensor] = {}
     for loss in _loss_modules(head):
-        value, accuracy = upsample_cross_entropy(
-            logits,
-            label,
-            class_weight=_class_weight(loss, logits),
-            pixel_weight=pixel_weight,
-            ignore_index=head.ignore_index,
-            reduction=loss.reduction,
-            avg_non_ignore=loss.avg_non_ignore,
-            align_corners=head.align_corners,
-        )
-        losses[loss.loss_name] = losses.get(loss.loss_name, 0) + loss.loss_weight * value
+        if _why_not_cross_entropy(head, loss) is not None:
+            if full is None:
+                full = resize(
+                    logits, label.shape[1:], mode="bilinear", align_corners=head.align_corners
+                )
+            value = loss(full, label, weight=pixel_weight, ignore_index=head.ignore_index)
+        elif isinstance(loss, SoftmaxFocalLoss):
+            pixel_loss, accuracy = _cross_entropy(head, logits, label, reduction="none")
+            value = loss.of_cross_entropy(pixel_loss, label, pixel_weight, head.ignore_index)
+        elif head.out_channels == 1:
+            value, accuracy = _binary_cross_entropy(head, loss, logits, label)
+        else:
+            value, accuracy = _cross_entropy(
+                head,
+                logits,
+                label,
+                class_weight=_class_weight(loss, logits),
+                pixel_weight=pixel_weight,
+                reduction=loss.reduction,
+                avg_non_ignore=loss.avg_non_ignore,
+            )
+            value = loss.loss_weight * value
+        losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
     losses["acc_seg"] = accuracy
     return losses
+
+
+def _cross_entropy(
+    head: nn.Module, logits: Tensor, label: Tensor, **options
+) -> tuple[Tensor, Tensor]:
+    return upsample_cross_entropy(
+        logits,
+        label,
+        ignore_index=head.ignore_index,
+        align_corners=head.align_corners,
+        **options,
+    )
+
+
+def _binary_cross_entropy(
+    head: nn.Module, loss: nn.Module, logits: Tensor, label: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sigmoid cross entropy of x is soft-max cross entropy of (0, x), before and after resizing."""
+    pixel_weight = None
+    if loss.class_weight is not None:
+        weight = _class_weight(loss, logits)
+        weight = torch.cat([weight.new_ones(1), weight]) if weight.numel() == 1 else weight
+        pixel_weight = weight[label * (label != head.ignore_index)]
+    value, _ = _cross_entropy(
+        head,
+        torch.cat([torch.zeros_like(logits), logits], dim=1),
+        label,
+        pixel_weight=pixel_weight,
+        reduction=loss.reduction,
+        avg_non_ignore=loss.avg_non_ignore,
+    )
+    with torch.no_grad():
+        limit = torch.full_like(logits, math.log(head.threshold / (1 - head.threshold)))
+        _, accuracy = _cross_entropy(head, torch.cat([limit, logits], dim=1), label)
+    return loss.loss_weight * value, accuracy
 
 
 @torch.no_grad()
@@ -78,14 +166,7 @@ def _ohem_weight(head: nn.Module, logits: Tensor, label: Tensor) -> Tensor:
     """``OHEMPixelSampler.sample``: 1 for the hard pixels, 0 for the others, (N, H, W)."""
 
     def pixel_loss(class_weight: Tensor | None = None) -> Tensor:
-        loss, _ = upsample_cross_entropy(
-            logits,
-            label,
-            class_weight=class_weight,
-            ignore_index=head.ignore_index,
-            reduction="none",
-            align_corners=head.align_corners,
-        )
+        loss, _ = _cross_entropy(head, logits, label, class_weight=class_weight, reduction="none")
         return loss[valid]
 
     sampler = head.sampler

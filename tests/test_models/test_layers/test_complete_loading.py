@@ -49,3 +49,21 @@ def test_refuses_a_prefix_and_names_the_cure(weights, tmp_path):
     net = pretrained(file, prefix="backbone.")
     net.init_weights()
     torch.testing.assert_close(net.conv1.weight, weights["conv1.weight"])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 12])
+def test_rgb_filters_serve_other_channels(channels):
+    """Equal channels give what three equal channels gave."""
+    rgb, other = (HighResolutionNet(arch="w18_small_v1", in_channels=c) for c in (3, channels))
+    other.load_state_dict(rgb.state_dict())
+    grey = torch.randn(1, 1, 9, 9)
+    expected = rgb.conv1(grey.expand(-1, 3, -1, -1))
+    got = other.conv1(grey.expand(-1, channels, -1, -1))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(other.conv2.weight, rgb.conv2.weight)
+
+
+def test_filters_of_other_than_rgb_are_refused():
+    four, five = (HighResolutionNet(arch="w18_small_v1", in_channels=c) for c in (4, 5))
+    with pytest.raises(RuntimeError, match=r"conv1\.weight: \[64, 4, 3, 3\] instead"):
+        five.load_state_dict(four.state_dict())

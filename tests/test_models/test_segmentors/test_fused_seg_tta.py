@@ -11,7 +11,7 @@ from mmseg.structures import SegDataSample
 
 from mmseg_papers.models.segmentors import FusedSegTTAModel
 
-from .tiny_models import NUM_CLASSES, OCR, build_pair, head, model_config
+from .tiny_models import NUM_CLASSES, OCR, build_pair, head, model_config, one_channel
 
 ORIGINAL = (40, 52)
 
@@ -47,7 +47,7 @@ def run(tta, model, data):
         (head(), None),
         (OCR, None),
         (head("EncHead", num_codes=4, in_channels=[8, 12], in_index=[0, 1]), None),
-        (head(num_classes=2, out_channels=1, threshold=0.6), None),
+        (one_channel(0.6), None),
         (head(), dict(mode="slide", crop_size=(24, 24), stride=(16, 16))),
     ],
     ids=["fcn", "ocr", "own_predict", "one_channel", "slide"],
@@ -74,8 +74,8 @@ def test_equals_mmseg(decode_head, test_cfg, count):
 
 @pytest.mark.parametrize("out_channels", [NUM_CLASSES, 1])
 def test_confidence_is_that_of_the_merged_probabilities(out_channels):
-    options = dict(num_classes=2, out_channels=1, threshold=0.6) if out_channels == 1 else {}
-    theirs, ours = build_pair(model_config(head(**options)), dict(keep="confidence"))
+    decode_head = one_channel(0.6) if out_channels == 1 else head()
+    theirs, ours = build_pair(model_config(decode_head), dict(keep="confidence"))
     data = augmented()
     steps = [{key: value[i] for key, value in data.items()} for i in range(6)]
     with torch.no_grad():

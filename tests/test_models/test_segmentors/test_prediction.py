@@ -29,6 +29,7 @@ from .tiny_models import (
     images,
     labelled,
     model_config,
+    one_channel,
     with_meta,
 )
 
@@ -112,7 +113,7 @@ def test_unknown_flip_is_refused():
     "decode_head",
     [
         head("EncHead", num_codes=4, in_channels=[8, 12], in_index=[0, 1]),
-        head(num_classes=2, out_channels=1, threshold=0.4),
+        one_channel(0.4),
     ],
     ids=["own_predict", "one_channel"],
 )

@@ -15,6 +15,7 @@ from .tiny_models import (
     head,
     images,
     model_config,
+    one_channel,
     with_meta,
 )
 
@@ -92,7 +93,7 @@ def test_samples_of_a_batch_have_their_own_sizes():
     "decode_head",
     [
         head("EncHead", num_codes=4, in_channels=[8, 12], in_index=[0, 1]),
-        head(num_classes=2, out_channels=1, threshold=0.4),
+        one_channel(0.4),
     ],
     ids=["own_predict", "one_channel"],
 )

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmseg.registry import MODELS
 
 from mmseg_papers.models.segmentors import fused_encoder_decoder, fused_loss
 
@@ -38,6 +39,17 @@ def step(model, inputs, samples):
     return losses, {name: p.grad for name, p in model.named_parameters()}
 
 
+def assert_same_gradients(grads, expected, tol):
+    # Some gradients are zero but for rounding: those of a conv's bias before batch norm.
+    largest = max(grad.abs().max() for grad in expected.values() if grad is not None)
+    for name, grad in expected.items():
+        if grad is None:
+            assert grads[name] is None
+            continue
+        atol = tol * (grad.abs().max() + 1e-2 * largest).item()
+        torch.testing.assert_close(grads[name], grad, rtol=0, atol=atol + 1e-14)
+
+
 def assert_same_step(config, samples=None, dtype=torch.float64, loss_tol=1e-10, grad_tol=1e-9):
     theirs, ours = build_pair(config, dtype=dtype)
     inputs = images(dtype=dtype)
@@ -48,14 +60,7 @@ def assert_same_step(config, samples=None, dtype=torch.float64, loss_tol=1e-10, 
         assert got[name].shape == value.shape, name
         tol = 1e-6 if "acc" in name else loss_tol
         torch.testing.assert_close(got[name], value, rtol=tol, atol=1e-12, msg=name)
-    # Some gradients are zero but for rounding: those of a conv's bias before batch norm.
-    largest = max(grad.abs().max() for grad in expected_grads.values() if grad is not None)
-    for name, grad in expected_grads.items():
-        if grad is None:
-            assert grads[name] is None
-            continue
-        atol = grad_tol * (grad.abs().max() + 1e-2 * largest).item()
-        torch.testing.assert_close(grads[name], grad, rtol=0, atol=atol + 1e-14)
+    assert_same_gradients(grads, expected_grads, grad_tol)
     for name, buffer in theirs.named_buffers():
         torch.testing.assert_close(ours.get_buffer(name), buffer)
     return ours
@@ -98,6 +103,9 @@ WEIGHT = [0.5 + 0.1 * i for i in range(NUM_CLASSES)]
         dict(loss_decode=dict(type="WeightedCrossEntropyLoss", class_weight=WEIGHT)),
         dict(loss_decode=dict(type="WeightedCrossEntropyLoss", reduction="sum")),
         dict(loss_decode=[CE, dict(CE, loss_weight=0.3), dict(CE, loss_name="loss_b")]),
+        dict(loss_decode=[CE, dict(type="DiceLoss")]),
+        dict(loss_decode=[dict(type="SoftDiceLoss"), CE, dict(type="SoftDiceLoss", smooth=0.0)]),
+        dict(loss_decode=[CE, dict(type="SoftmaxFocalLoss", class_weight=WEIGHT)]),
         dict(ignore_index=3),
         dict(sampler=dict(type="OHEMPixelSampler", thresh=0.1, min_kept=100)),
         dict(sampler=dict(type="OHEMPixelSampler", thresh=0.01, min_kept=500)),
@@ -120,6 +128,72 @@ def test_losses(options, paths):
             sample.gt_sem_seg.data[sample.gt_sem_seg.data == 255] = 3
     assert_same_step(model_config(head(**options)), samples)
     assert "fused operation" in paths[0]
+
+
+def test_lovasz_beside_cross_entropy(paths):
+    """In float32, since mmseg's mixes precisions in others."""
+    losses = [CE, dict(type="LovaszLoss", per_image=True)]
+    config = model_config(head(loss_decode=losses))
+    assert_same_step(config, dtype=torch.float32, loss_tol=1e-6, grad_tol=1e-4)
+    assert "fused operation" in paths[0]
+
+
+BINARY = dict(num_classes=2, out_channels=1, threshold=0.4)
+SIGMOID = dict(CE, use_sigmoid=True)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        SIGMOID,
+        dict(SIGMOID, avg_non_ignore=True, loss_weight=0.3),
+        dict(SIGMOID, class_weight=[3.0]),
+        dict(SIGMOID, reduction="sum"),
+        [SIGMOID, dict(type="SoftDiceLoss")],
+    ],
+    ids=str,
+)
+def test_one_output_channel(loss, paths):
+    # In float32, since mmseg's loss is float32 in any case.
+    theirs, ours = build_pair(model_config(head(**BINARY, loss_decode=loss, dropout_ratio=0)))
+    inputs, samples = images(), labelled(num_classes=2)
+    (expected, expected_grads), (got, grads) = (step(m, inputs, samples) for m in (theirs, ours))
+    assert "fused operation" in paths[0]
+    label = torch.cat([sample.gt_sem_seg.data for sample in samples])
+    with torch.no_grad():
+        logits = torch.nn.functional.interpolate(ours(inputs), label.shape[1:], mode="bilinear")
+    right = ((logits[:, 0].sigmoid() > 0.4) == label)[label != 255]
+    # mmseg's acc_seg is the share of class 0.
+    accuracy, background = got.pop("decode.acc_seg"), expected.pop("decode.acc_seg")
+    for value, share in ((accuracy, right), (background, (label == 0)[label != 255])):
+        torch.testing.assert_close(
+            value.item(), 100 * share.double().mean().item(), rtol=1e-6, atol=0
+        )
+    assert list(got) == list(expected)
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
+    assert_same_gradients(grads, expected_grads, 1e-4)
+
+
+def test_one_output_channel_with_two_class_weights():
+    """mmseg's cannot weigh the background."""
+    loss = dict(SIGMOID, class_weight=[0.5, 3.0])
+    config = model_config(head(**BINARY, loss_decode=loss, dropout_ratio=0))
+    _, ours = build_pair(config, dtype=torch.float64)
+    inputs, samples = images(dtype=torch.float64), labelled(num_classes=2)
+    got = ours.loss(inputs, samples)["decode.loss_ce"]
+    label = torch.cat([sample.gt_sem_seg.data for sample in samples])
+    logits = torch.nn.functional.interpolate(ours(inputs), label.shape[1:], mode="bilinear")[:, 0]
+    target = (label == 1).double()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    weight = torch.where(label == 1, 3.0, 0.5) * (label != 255)
+    torch.testing.assert_close(got, (loss * weight).mean(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("options", [dict(num_classes=1), dict(num_classes=2, out_channels=1)])
+def test_soft_max_of_one_channel_is_refused(options):
+    config = ConfigDict(model_config(head(**options)), type="FusedEncoderDecoder")
+    with pytest.raises(ValueError, match=r"loss is 0 .*num_classes=2.*use_sigmoid=True.*or"):
+        MODELS.build(config)
 
 
 def test_class_weight_of_mmsegs_loss():
@@ -151,16 +225,13 @@ def test_every_pixel_ignored(thresh):
     ("decode_head", "reason"),
     [
         (head(loss_decode=dict(type="DiceLoss")), "DiceLoss is not cross entropy"),
-        (head(loss_decode=[CE, dict(type="DiceLoss")]), "DiceLoss is not cross entropy"),
         (head(loss_decode=dict(CE, use_sigmoid=True)), "computes binary_cross_entropy"),
         (
             head(
-                num_classes=2,
-                out_channels=1,
-                threshold=0.4,
-                loss_decode=dict(CE, use_sigmoid=True),
+                loss_decode=[CE, dict(type="SoftDiceLoss")],
+                sampler=dict(type="OHEMPixelSampler", thresh=0.3),
             ),
-            "out_channels is 1",
+            "SoftDiceLoss is not cross entropy and there is a sampler",
         ),
         (
             head("EncHead", num_codes=4, in_channels=[8, 12], in_index=[0, 1]),
@@ -182,15 +253,13 @@ def test_every_pixel_ignored(thresh):
             marks=pytest.mark.compiled_mmcv,
         ),
     ],
-    ids=["dice", "ce_and_dice", "sigmoid", "binary", "enc", "point"],
+    ids=["dice", "sigmoid", "ce_and_dice_with_ohem", "enc", "point"],
 )
 def test_falls_back(decode_head, reason, paths):
     train_cfg = ConfigDict(num_points=16, oversample_ratio=3, importance_sample_ratio=0.75)
-    num_classes = 2 if reason.startswith("out_channels") else NUM_CLASSES
     config = model_config(decode_head, auxiliary(), train_cfg=train_cfg)
-    samples = labelled(num_classes=num_classes)
     # PointHead takes float32 only.
-    assert_same_step(config, samples, torch.float32, loss_tol=1e-6, grad_tol=1e-4)
+    assert_same_step(config, dtype=torch.float32, loss_tol=1e-6, grad_tol=1e-4)
     assert any(reason in path for path in paths)
     assert "loss of aux (FCNHead): fused operation" in paths
 

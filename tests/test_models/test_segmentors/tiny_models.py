@@ -47,6 +47,12 @@ def head(kind="FCNHead", **options):
     return {**defaults, **options}
 
 
+def one_channel(threshold):
+    """A head of one class and its background with a single output channel."""
+    loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
+    return head(num_classes=2, out_channels=1, threshold=threshold, loss_decode=loss)
+
+
 def auxiliary(**options):
     loss = dict(type="CrossEntropyLoss", loss_weight=0.4)
     return head(**{**dict(in_channels=8, in_index=0, num_convs=1, loss_decode=loss), **options})

@@ -1,0 +1,159 @@
+"""Predictions for files, folders, patterns and videos, written as pictures and a table."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..datasets.folder import IMAGE_SUFFIXES
+from ..datasets.transforms import StrictLoadImageFromFile
+from .predictor import Prediction, Predictor
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+
+
+def find_files(sources: Sequence[str]) -> list[Path]:
+    """Images and videos that the sources name.
+
+    Args:
+        sources (Sequence[str]): Files, folders (searched with their sub-folders) and patterns such
+            as ``'street/*.jpg'``.
+
+    Returns:
+        list[Path]: In order, each once.
+
+    Raises:
+        FileNotFoundError: If a source names nothing.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+            files = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in suffixes]
+        elif path.is_file():
+            files = [path]
+        else:
+            files = [Path(f) for f in sorted(glob.glob(source, recursive=True))]
+        if not files:
+            raise FileNotFoundError(f"{source} is no file and names no image or video")
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def predict_files(
+    predictor: Predictor,
+    files: Iterable[Path],
+    folder: Path,
+    *,
+    batch_size: int = 1,
+    opacity: float = 0.5,
+) -> dict[str, list[dict]]:
+    """Predict files and write the results.
+
+    Args:
+        predictor (Predictor): The model.
+        files (Iterable[Path]): Images and videos.
+        folder (Path): Gets ``overlay/NAME.png``, ``labels/NAME.png`` (class indices),
+            ``confidence/NAME.png`` (probability of the winner times 255) and ``classes.json``; of a
+            video ``overlay/NAME.mp4`` only.
+        batch_size (int): Images that are predicted together. Default: 1.
+        opacity (float): Of the colours in overlays. Default: 0.5.
+
+    Returns:
+        dict[str, list[dict]]: File -> its table of classes, as in ``classes.json``. Of a video,
+        pixels and shares are those of all frames.
+
+    Raises:
+        ValueError: If a file cannot be read; those before it are written.
+        FileExistsError: If two files would be written under one name.
+    """
+    tables: dict[str, list[dict]] = {}
+    names: dict[str, Path] = {}
+    images: list[Path] = []
+
+    def write_images() -> None:
+        arrays = [StrictLoadImageFromFile()(dict(img_path=str(f)))["img"] for f in images]
+        for file, array, result in zip(images, arrays, predictor.batch(arrays), strict=True):
+            _write(result, array, folder, file.stem, opacity)
+            tables[str(file)] = result.table()
+        images.clear()
+
+    for file in files:
+        if names.setdefault(file.stem, file) != file:
+            raise FileExistsError(
+                f"{names[file.stem]} and {file} would both be written as {file.stem}; predict them "
+                "into different folders"
+            )
+        if file.suffix.lower() in VIDEO_SUFFIXES:
+            tables[str(file)] = _predict_video(predictor, file, folder, batch_size, opacity)
+        else:
+            images.append(file)
+            if len(images) == batch_size:
+                write_images()
+    if images:
+        write_images()
+    (folder / "classes.json").write_text(json.dumps(tables, indent=1))
+    return tables
+
+
+def _write(
+    prediction: Prediction, image: np.ndarray, folder: Path, name: str, opacity: float
+) -> None:
+    pictures = {"overlay": prediction.overlay(image, opacity), "labels": prediction.labels}
+    if prediction.confidence is not None:
+        pictures["confidence"] = (prediction.confidence * 255).round().astype(np.uint8)
+    for kind, picture in pictures.items():
+        target = folder / kind / f"{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Encoded first: OpenCV cannot write to every path.
+        target.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def _predict_video(
+    predictor: Predictor, file: Path, folder: Path, batch_size: int, opacity: float
+) -> list[dict]:
+    video = cv2.VideoCapture(str(file))
+    if not video.isOpened():
+        raise ValueError(f"video {file} cannot be read")
+    target = folder / "overlay" / f"{file.stem}.mp4"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    size = [int(video.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+    rate = video.get(cv2.CAP_PROP_FPS) or 25.0
+    writer = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+    total: dict[int, dict] = {}
+    try:
+        for frames in _frames(video, batch_size):
+            for frame, result in zip(frames, predictor.batch(frames), strict=True):
+                writer.write(result.overlay(frame, opacity))
+                for row in result.table():
+                    if row["index"] in total:
+                        total[row["index"]]["pixels"] += row["pixels"]
+                    else:
+                        total[row["index"]] = {k: row[k] for k in ("index", "class", "pixels")}
+    finally:
+        video.release()
+        writer.release()
+    pixels = sum(row["pixels"] for row in total.values())
+    if pixels == 0:
+        raise ValueError(f"video {file} has no frame that can be read")
+    rows = sorted(total.values(), key=lambda row: -row["pixels"])
+    return [{**row, "share": row["pixels"] / pixels} for row in rows]
+
+
+def _frames(video: cv2.VideoCapture, batch_size: int) -> Iterator[list[np.ndarray]]:
+    frames = []
+    while True:
+        is_frame, frame = video.read()
+        if is_frame:
+            frames.append(frame)
+        if frames and (len(frames) == batch_size or not is_frame):
+            yield frames
+            frames = []
+        if not is_frame:
+            return

@@ -1,0 +1,155 @@
+"""A data set of one's own: images and label maps in two folders, paired by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+#: Image files, in lower case.
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
+#: Label maps: formats without loss.
+LABEL_SUFFIXES = (".bmp", ".npy", ".png", ".tif", ".tiff")
+
+
+@DATASETS.register_module()
+class FolderDataset(BaseSegDataset):
+    """Images and their label maps under ``data_root``, paired by their names without suffix.
+
+    Label maps hold a class index in each pixel, 255 where there is none. Two options read other
+    files as they are: ``label_values`` those with other numbers, such as 0 and 255, and
+    ``label_colors`` colour pictures.
+
+    Args:
+        classes (Sequence[str]): Names of the classes, in the order of their indices.
+        palette (Sequence[Sequence[int]], optional): RGB of each class in pictures. Default:
+            ``label_colors``, or colours that ``mmseg`` draws at random, always the same.
+        label_values (Mapping[int, int] | Sequence[tuple[int, int]], optional): Value in the files
+            -> class index, or 255 for none; values not named stay as they are. ``{0: 0, 255: 1}``
+            or ``[(0, 0), (255, 1)]`` for masks of 0 and 255.
+        label_colors (Sequence[Sequence[int]], optional): RGB of each class in the label maps, if
+            these are colour pictures.
+        void_colors (Sequence[Sequence[int]]): RGB of pixels without a class. Default: none.
+        data_prefix (dict): ``img_path`` and ``seg_map_path``, folders below ``data_root``, searched
+            with their sub-folders. Without ``seg_map_path`` there are no labels.
+        **kwargs: As ``mmseg``'s ``BaseSegDataset``, without suffixes.
+
+    Raises:
+        TypeError: If ``classes`` is a single string.
+        ValueError: If names occur twice, or colours are not one a class.
+        FileNotFoundError: If a folder holds no image, or files have no partner; names them.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        *,
+        palette: Sequence[Sequence[int]] | None = None,
+        label_values: Mapping[int, int] | Sequence[tuple[int, int]] | None = None,
+        label_colors: Sequence[Sequence[int]] | None = None,
+        void_colors: Sequence[Sequence[int]] = (),
+        **kwargs,
+    ) -> None:
+        if isinstance(classes, str):
+            raise TypeError(
+                f"classes must be a list of names, got the string {classes!r}; a single class "
+                f"needs a comma: ({classes!r},)"
+            )
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"classes must differ from each other, got {tuple(classes)}")
+        for option, colors in (("palette", palette), ("label_colors", label_colors)):
+            if colors is not None and len(colors) != len(classes):
+                raise ValueError(
+                    f"{option} must have one colour for each of the {len(classes)} classes, "
+                    f"got {len(colors)}"
+                )
+        if label_colors is not None and label_values is not None:
+            raise ValueError("give label_colors or label_values, not both")
+        self.label_values = None if label_values is None else dict(label_values)
+        self.label_colors = None
+        if label_colors is not None:
+            self.label_colors = {tuple(color): i for i, color in enumerate(label_colors)}
+            self.label_colors.update({tuple(color): 255 for color in void_colors})
+            if len(self.label_colors) < len(label_colors) + len(void_colors):
+                raise ValueError("label_colors and void_colors must differ from each other")
+        metainfo = dict(classes=tuple(classes))
+        if palette or label_colors:
+            metainfo["palette"] = [list(color) for color in palette or label_colors]
+        super().__init__(metainfo=metainfo, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Pair the files.
+
+        Returns:
+            list[dict]: As ``BaseSegDataset.load_data_list``, and ``label_colors``.
+
+        Raises:
+            FileNotFoundError: If there is no image, or a file has no partner.
+        """
+        image_folder = self.data_prefix["img_path"]
+        images = files_by_name(image_folder, IMAGE_SUFFIXES)
+        if not images:
+            raise FileNotFoundError(
+                f"no images in {image_folder} (looked for {', '.join(IMAGE_SUFFIXES)}). Set "
+                "data_root to the folder that holds images/ and annotations/, or data_prefix"
+            )
+        labels = {}
+        if label_folder := self.data_prefix.get("seg_map_path"):
+            labels = files_by_name(label_folder, LABEL_SUFFIXES)
+            without = sorted(images.keys() - labels.keys())
+            if without:
+                raise FileNotFoundError(
+                    f"{len(without)} of {len(images)} images in {image_folder} have no label map "
+                    f"of the same name in {label_folder}: {_some(without)}. Add these, or take the "
+                    "images out"
+                )
+            without = sorted(labels.keys() - images.keys())
+            if without:
+                raise FileNotFoundError(
+                    f"{len(without)} of {len(labels)} label maps in {label_folder} have no image "
+                    f"of the same name in {image_folder}: {_some(without)}. Add these, or take the "
+                    "label maps out"
+                )
+        shared = dict(
+            label_map=self.label_values,
+            label_colors=self.label_colors,
+            reduce_zero_label=self.reduce_zero_label,
+        )
+        return [
+            dict(img_path=str(images[name]), **shared, seg_fields=[])
+            | ({"seg_map_path": str(labels[name])} if labels else {})
+            for name in sorted(images)
+        ]
+
+
+def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files of a folder and its sub-folders by their names below it without suffix.
+
+    Args:
+        folder (str | Path): Where to look.
+        suffixes (Sequence[str]): In lower case; files may have them in upper case.
+
+    Returns:
+        dict[str, Path]: Name, with ``/`` between folders -> file.
+
+    Raises:
+        ValueError: If two files have one name.
+    """
+    folder = Path(folder)
+    found: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() not in suffixes:
+            continue
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise ValueError(
+                f"{found[name]} and {file} have one name, so which to pair is open; remove one"
+            )
+        found[name] = file
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", .." if len(names) > 5 else "")

@@ -1,0 +1,35 @@
+"""Colour augmentation that says what it needs."""
+
+from __future__ import annotations
+
+from mmseg.datasets.transforms import PhotoMetricDistortion
+from mmseg.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module(name="PhotoMetricDistortion", force=True)
+class StrictPhotoMetricDistortion(PhotoMetricDistortion):
+    """``mmseg``'s ``PhotoMetricDistortion``; an image without three channels is refused by name.
+
+    OpenCV's own error in a worker process names neither the step nor the image.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Distort the colours.
+
+        Args:
+            results (dict): With ``img``, (H, W, 3), uint8 or float32.
+
+        Returns:
+            dict: The same.
+
+        Raises:
+            ValueError: If the image has another number of channels.
+        """
+        image = results["img"]
+        channels = image.shape[2] if image.ndim == 3 else 1
+        if channels != 3:
+            raise ValueError(
+                f"PhotoMetricDistortion needs BGR images, but {results.get('img_path', 'one')} has "
+                f"{channels} channel(s); take it out of the training pipeline"
+            )
+        return super().transform(results)

@@ -1,0 +1,59 @@
+"""Pretrained weights without a network, and errors that say how to get them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_external_models, load_from_http, load_from_openmmlab
+
+#: Environment variable with a folder of weights, looked into before any download.
+FOLDER_VARIABLE = "MMSEG_PAPERS_WEIGHTS"
+
+
+def load_weights(filename: str, map_location: str | None = None) -> dict:
+    """Load ``open-mmlab://..`` or ``https://..`` from the local folder, else by MMEngine.
+
+    Args:
+        filename (str): As in ``init_cfg.checkpoint`` or ``load_from``.
+        map_location (str, optional): As ``torch.load``.
+
+    Returns:
+        dict: The checkpoint.
+
+    Raises:
+        FileNotFoundError: If it is in no folder and cannot be downloaded; names the URL, the cache,
+            the hash in the file's name and what to do.
+        KeyError: If MMEngine knows no such ``open-mmlab://`` weights.
+    """
+    is_name = not filename.startswith("http")
+    url = get_external_models()[filename.partition("://")[2]] if is_name else filename
+    file = Path(urlparse(url).path).name
+    cache = Path(torch.hub.get_dir()) / "checkpoints" / file
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        local = Path(folder).expanduser() / file
+        if local.is_file():
+            return torch.load(local, map_location=map_location, weights_only=True)
+    try:
+        return (load_from_openmmlab if is_name else load_from_http)(filename, map_location)
+    except (OSError, RuntimeError) as error:  # of the network; of a wrong hash
+        digits = Path(file).stem.rpartition("-")[2]
+        raise FileNotFoundError(
+            f"the weights {filename} are not here and could not be downloaded: {error}. Get {url} "
+            f"elsewhere (its SHA-256 begins with {digits}) and put it at {cache}, or into a folder "
+            f"named by the environment variable {FOLDER_VARIABLE}; or set "
+            "model.backbone.init_cfg.checkpoint to a file of yours, or model.backbone.init_cfg to "
+            "None to train from random weights"
+        ) from error
+
+
+def register_weights_loader() -> None:
+    """Let MMEngine load ``open-mmlab://``, ``http://`` and ``https://`` by this module."""
+    CheckpointLoader.register_scheme(
+        prefixes=("open-mmlab://", "openmmlab://", "http://", "https://"),
+        loader=load_weights,
+        force=True,
+    )

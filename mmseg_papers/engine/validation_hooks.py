@@ -1,0 +1,160 @@
+"""Seeing a model learn: the same pictures at every validation, and the validation loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+
+@HOOKS.register_module()
+class ValidationPicturesHook(Hook):
+    """Draw the same validation images, label beside prediction, at every validation.
+
+    All visualisation back ends get them (files, TensorBoard, wandb), under the image's name and
+    with the training iteration as step. ``mmseg``'s ``SegVisualizationHook`` draws others each
+    time, and only what OpenCV reads.
+
+    Args:
+        num_images (int): How many, evenly spread over the validation set. Default: 4.
+        bands (Sequence[int]): Channels of the loaded image that are drawn as red, green and blue.
+            Default: (2, 1, 0), for BGR; a single channel is drawn grey.
+
+    Raises:
+        ValueError: If ``num_images`` is not positive or ``bands`` are not three.
+    """
+
+    def __init__(self, num_images: int = 4, bands: Sequence[int] = (2, 1, 0)) -> None:
+        if num_images < 1:
+            raise ValueError(f"num_images must be at least 1, got {num_images}")
+        if len(bands) != 3:
+            raise ValueError(f"bands must name three channels, got {tuple(bands)}")
+        self.num_images = num_images
+        self.bands = tuple(bands)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Choose the images.
+
+        Args:
+            runner (Runner): Of the training.
+        """
+        total = len(runner.val_dataloader.dataset)
+        chosen = np.linspace(0, total - 1, min(self.num_images, total)).astype(int)
+        self._paths = {
+            runner.val_dataloader.dataset.get_data_info(int(i))["img_path"] for i in chosen
+        }
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict,
+        outputs: Sequence[SegDataSample],
+    ) -> None:
+        """Draw those of the chosen images that are in the batch.
+
+        Args:
+            runner (Runner): Of the training.
+            batch_idx (int): Not used.
+            data_batch (dict): With the images as loaded, ``inputs``.
+            outputs (Sequence[SegDataSample]): Their labels and predictions.
+
+        Raises:
+            ValueError: If ``bands`` names a channel that the images lack.
+        """
+        for image, sample in zip(data_batch["inputs"], outputs, strict=True):
+            if sample.img_path not in self._paths:
+                continue
+            runner.visualizer.add_datasample(
+                f"val_{Path(sample.img_path).stem}",
+                picture_of(image, self.bands, sample.ori_shape),
+                data_sample=sample,
+                step=runner.iter,
+                with_labels=False,
+            )
+
+
+def picture_of(image: Tensor, bands: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """Three channels of an image as a picture.
+
+    Args:
+        image (Tensor): (C, H, W), any values; those that are not uint8 are spread over 0..255.
+        bands (Sequence[int]): Channels drawn as red, green and blue.
+        size (tuple[int, int]): Height and width of the picture.
+
+    Returns:
+        np.ndarray: (height, width, 3), uint8, RGB.
+
+    Raises:
+        ValueError: If ``bands`` names a channel that the image lacks.
+    """
+    if image.shape[0] == 1:
+        bands = (0, 0, 0)
+    if max(bands) >= image.shape[0]:
+        raise ValueError(
+            f"bands={tuple(bands)} of ValidationPicturesHook, but the images have "
+            f"{image.shape[0]} channels"
+        )
+    chosen = image[list(bands)].permute(1, 2, 0).cpu()
+    if chosen.dtype != torch.uint8:
+        low, high = chosen.min(), chosen.max()
+        chosen = ((chosen - low) / (high - low).clamp(min=1e-12) * 255).round()
+    return cv2.resize(chosen.to(torch.uint8).contiguous().numpy(), tuple(size[::-1]))
+
+
+@HOOKS.register_module()
+class ValidationLossHook(Hook):
+    """Log the mean loss of every validation as ``val/loss``.
+
+    The losses are those of training, auxiliary heads included, with the model in evaluation mode.
+    Each validation batch runs through the model a second time.
+    """
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start anew.
+
+        Args:
+            runner (Runner): Of the training.
+        """
+        self._losses: list[float] = []
+
+    @torch.no_grad()
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict,
+        outputs: Sequence[SegDataSample],
+    ) -> None:
+        """Add a batch's loss.
+
+        Args:
+            runner (Runner): Of the training.
+            batch_idx (int): Not used.
+            data_batch (dict): Images and labels.
+            outputs (Sequence[SegDataSample]): Not used.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        data = model.data_preprocessor(data_batch, training=False)
+        loss, _ = model.parse_losses(model(**data, mode="loss"))
+        self._losses.append(loss.item())
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Log the mean.
+
+        Args:
+            runner (Runner): Of the training.
+            metrics (dict[str, float], optional): Not used.
+        """
+        # MMEngine logs the mean of what it has of a loss, here of all validations.
+        runner.message_hub.log_scalars.pop("val/loss", None)
+        runner.message_hub.update_scalar("val/loss", float(np.mean(self._losses)))

@@ -1,0 +1,58 @@
+"""Strides turned into atrous rates, so that one set of weights runs at any output stride."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def strides_to_rates(
+    strides: Sequence[int], output_stride: int, stem_stride: int, contract: bool = True
+) -> list[tuple[int, int]]:
+    """Stride and rate of each unit of a network at an output stride.
+
+    Units keep their stride until the network's stride has reached ``output_stride``; from there
+    every stride becomes a rate of the units that follow (arXiv:1706.05587, section 3.1). The
+    receptive field of every unit stays what it is without atrous convolution where the unit whose
+    stride is removed keeps the rate from before, as in the authors' code; most PyTorch code lets
+    that unit have the new rate already.
+
+    Args:
+        strides (Sequence[int]): Strides of the units, in order.
+        output_stride (int): Input size over the size of the last map.
+        stem_stride (int): Stride of what comes before the units.
+        contract (bool): Whether a unit whose stride is removed keeps the old rate. Default: True.
+
+    Returns:
+        list[tuple[int, int]]: (stride, rate) of each unit.
+
+    Raises:
+        ValueError: If the network's stride never equals ``output_stride``.
+    """
+    current, rate, plan, reached = stem_stride, 1, [], [stem_stride]
+    for stride in strides:
+        if current < output_stride:
+            current *= stride
+            plan.append((stride, 1))
+        else:
+            plan.append((1, rate if contract else rate * stride))
+            rate *= stride
+        reached.append(reached[-1] * stride)
+    if current != output_stride:
+        allowed = ", ".join(map(str, dict.fromkeys(reached)))
+        raise ValueError(f"output_stride must be one of {allowed}, got {output_stride}")
+    return plan
+
+
+def set_stride_and_rate(conv: nn.Conv2d, stride: int, rate: int) -> None:
+    """Give a convolution another stride and rate, padded so that stride 1 keeps the size.
+
+    Args:
+        conv (nn.Conv2d): Of an odd kernel size.
+        stride (int): Of both sides.
+        rate (int): Atrous rate (dilation) of both sides.
+    """
+    conv.stride = (stride, stride)
+    conv.dilation = (rate, rate)
+    conv.padding = tuple(rate * (size // 2) for size in conv.kernel_size)

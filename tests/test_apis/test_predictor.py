@@ -1,0 +1,245 @@
+"""NumPy in, NumPy out; files, folders, videos; huge images in bounded memory."""
+
+import json
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+
+from mmseg_papers.__main__ import main
+from mmseg_papers.apis import Predictor, find_files, predict_files, predict_huge_image
+from mmseg_papers.apis.huge_image import WindowReader
+
+CLASSES = ("dark", "green", "red")
+
+
+@MODELS.register_module()
+class ColourBackbone(torch.nn.Module):
+    """The image itself, so that predictions can be told by hand."""
+
+    def forward(self, x):
+        return (x,)
+
+
+def config(**dataset):
+    preprocessor = dict(
+        type="SegDataPreProcessor", mean=[0.0] * 3, std=[255.0] * 3, bgr_to_rgb=True
+    )
+    head = dict(
+        type="FCNHead",
+        in_channels=3,
+        in_index=0,
+        channels=3,
+        num_convs=0,
+        concat_input=False,
+        num_classes=3,
+        loss_decode=dict(type="CrossEntropyLoss"),
+    )
+    model = dict(
+        type="FusedEncoderDecoder",
+        backbone=dict(type="ColourBackbone"),
+        decode_head=head,
+        data_preprocessor=preprocessor,
+        test_cfg=dict(mode="whole"),
+    )
+    pipeline = [
+        dict(type="LoadImageFromFile"),
+        dict(type="LoadAnnotations"),
+        dict(type="PackSegInputs"),
+    ]
+    own = dict(type="FolderDataset", classes=CLASSES, pipeline=pipeline)
+    return Config(dict(model=model, test_dataloader=dict(dataset={**own, **dataset})))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Weights that score darkness, green and red."""
+    model = MODELS.build(config().model)
+    conv = model.decode_head.conv_seg
+    conv.weight.data = torch.tensor([[0.0, 0, 0], [0, 9, 0], [9, 0, 0]]).view(3, 3, 1, 1)
+    conv.bias.data = torch.tensor([4.5, 0, 0])
+    file = tmp_path / "weights.pth"
+    torch.save(dict(state_dict=model.state_dict()), file)
+    return file
+
+
+@pytest.fixture
+def predictor(checkpoint):
+    return Predictor(config(), checkpoint, "cpu")
+
+
+def picture(height=8, width=12):
+    """Red on the left, green on the right, black below; BGR."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2, 2] = 255
+    image[: height // 2, width // 2 :, 1] = 255
+    return image
+
+
+def expected(image):
+    return np.where(image[..., 2] > 127, 2, np.where(image[..., 1] > 127, 1, 0)).astype(np.uint8)
+
+
+def test_numpy_in_numpy_out(predictor):
+    image = picture()
+    prediction = predictor(image)
+    assert prediction.labels.dtype == np.uint8
+    np.testing.assert_array_equal(prediction.labels, expected(image))
+    logits = torch.tensor([4.5, 0.0, 9.0])
+    np.testing.assert_allclose(prediction.confidence[0, 0], logits.softmax(0)[2], rtol=1e-5)
+    dark, green, red = ({row["class"]: row for row in prediction.table()}[name] for name in CLASSES)
+    assert (dark["pixels"], green["share"], red["index"]) == (48, 0.25, 2)
+    assert prediction.table()[0]["class"] == "dark"
+    assert prediction.overlay(image, opacity=0.0).tolist() == image.tolist()
+    colors = np.asarray(prediction.palette)[prediction.labels][..., ::-1]
+    np.testing.assert_array_equal(prediction.overlay(image, opacity=1.0), colors)
+
+
+def test_mixed_sizes_in_one_batch(predictor):
+    images = [picture(), picture(9, 5), picture()]
+    for image, prediction in zip(images, predictor.batch(images), strict=True):
+        np.testing.assert_array_equal(prediction.labels, expected(image))
+
+
+def test_names_of_the_checkpoint_come_first(checkpoint):
+    loaded = torch.load(checkpoint, weights_only=True)
+    names = dict(classes=("a", "b", "c"), palette=[[1, 2, 3]] * 3)
+    torch.save(dict(loaded, meta=dict(dataset_meta=names)), checkpoint)
+    predictor = Predictor(config(), checkpoint, "cpu")
+    assert predictor.classes == ("a", "b", "c")
+    assert predictor.palette == [[1, 2, 3]] * 3
+
+
+@pytest.mark.parametrize("image", [None, np.zeros((0, 3, 3)), np.zeros(3)])
+def test_no_image(predictor, image):
+    with pytest.raises(ValueError, match="image must be an array"):
+        predictor(image)
+
+
+def test_refuses(checkpoint):
+    with pytest.raises(FileNotFoundError, match=r"none\.pth does not exist"):
+        Predictor(config(), "none.pth")
+    with pytest.raises(ValueError, match="model has 3 classes and its data set 2"):
+        Predictor(config(classes=("a", "b")), checkpoint, "cpu")
+    with pytest.warns(UserWarning, match="weights are random"):
+        Predictor(config(), device="cpu")
+
+
+def write_video(file, frames):
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (48, 32))
+    for _ in range(frames):
+        writer.write(picture(32, 48))
+    writer.release()
+
+
+def test_files_folders_patterns_videos(checkpoint, tmp_path, capsys):
+    folder = tmp_path / "in put"
+    (folder / "deeper").mkdir(parents=True)
+    cv2.imwrite(str(folder / "a.png"), picture())
+    cv2.imwrite(str(folder / "deeper" / "b.bmp"), picture(9, 5))
+    write_video(folder / "c.mp4", 5)
+    (folder / "notes.txt").write_text("no image")
+    config_file = tmp_path / "mine.py"
+    config().dump(config_file)
+    argv = ["predict", str(config_file), str(checkpoint), str(folder), str(folder / "*.png")]
+    out = tmp_path / "out"
+    assert main([*argv, "--out", str(out), "--batch-size", "2", "--device", "cpu"]) == 0
+    written = sorted(str(f.relative_to(out)) for f in out.rglob("*") if f.is_file())
+    assert written == [
+        "classes.json",
+        "confidence/a.png",
+        "confidence/b.png",
+        "labels/a.png",
+        "labels/b.png",
+        "overlay/a.png",
+        "overlay/b.png",
+        "overlay/c.mp4",
+    ]
+    for name, image in (("a", picture()), ("b", picture(9, 5))):
+        labels = cv2.imread(str(out / "labels" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(labels, expected(image))
+    tables = json.loads((out / "classes.json").read_text())
+    assert tables[str(folder / "a.png")][0]["class"] == "dark"
+    assert sum(row["pixels"] for row in tables[str(folder / "c.mp4")]) == 5 * 32 * 48
+    video = cv2.VideoCapture(str(out / "overlay" / "c.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    assert "a.png: dark 50%" in capsys.readouterr().out
+
+
+def test_bad_files(predictor, checkpoint, tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match="nowhere is no file"):
+        find_files(["nowhere"])
+    for name in ("x/a.png", "y/a.png"):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), picture())
+    with pytest.raises(FileExistsError, match="would both be written as a"):
+        predict_files(predictor, find_files([str(tmp_path)]), tmp_path / "out")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8")
+    config_file = tmp_path / "mine.py"
+    config().dump(config_file)
+    assert main(["predict", str(config_file), str(checkpoint), str(broken)]) == 1
+    assert f"image {broken} cannot be loaded" in capsys.readouterr().err
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"broken\.mp4 cannot be read"):
+        predict_files(predictor, [broken], tmp_path / "out")
+
+
+def huge(path, height, width):
+    image = np.random.default_rng(0).integers(0, 2, (-(-height // 16), -(-width // 16), 3))
+    image = image.repeat(16, 0).repeat(16, 1)[:height, :width].astype(np.uint8) * 255
+    if path.suffix == ".npy":
+        np.save(path, image)
+    elif path.suffix == ".png":
+        cv2.imwrite(str(path), image)
+    else:  # RGB in the file
+        options = dict(tile=(128, 256)) if "tiled" in path.name else dict(rowsperstrip=40)
+        tifffile.imwrite(path, image[..., ::-1], photometric="rgb", compression="zlib", **options)
+    return image
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.png", "tiled.tif", "strips.tif"])
+def test_huge_image(predictor, tmp_path, name):
+    image = huge(tmp_path / name, 530, 1100)
+    reader = WindowReader(tmp_path / name)
+    np.testing.assert_array_equal(reader.read(37, 301, 250, 999), image[37:301, 250:999])
+    predict_huge_image(predictor, tmp_path / name, tmp_path / "labels.tif", margin=32)
+    labels = tifffile.imread(tmp_path / "labels.tif")
+    np.testing.assert_array_equal(labels, predictor(image).labels)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_memory_does_not_grow_with_the_image(predictor, tmp_path):
+    peaks = []
+    for factor in (1, 4):
+        file = tmp_path / f"tiled{factor}.tif"
+        huge(file, 512, 1024 * factor)
+        tracemalloc.start()
+        predict_huge_image(predictor, file, tmp_path / "labels.tif", margin=32)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_huge_image_leaves_nothing_half_written(predictor, tmp_path):
+    file = tmp_path / "tiled.tif"
+    huge(file, 512, 1024)
+    file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(Exception, match=r".+"):
+        predict_huge_image(predictor, file, tmp_path / "labels.tif")
+    assert [f.name for f in tmp_path.glob("labels*")] == []
+
+
+def test_huge_image_refuses(predictor, checkpoint, tmp_path):
+    with pytest.raises(ValueError, match=r"target must end in \.tif"):
+        predict_huge_image(predictor, "a.tif", "labels.png")
+    resizing = config()
+    resizing.test_dataloader.dataset.pipeline.insert(1, dict(type="Resize", scale=(64, 64)))
+    with pytest.raises(ValueError, match="Resize, which would resize every window"):
+        predict_huge_image(Predictor(resizing, checkpoint, "cpu"), "a.tif", tmp_path / "b.tif")

@@ -1,0 +1,46 @@
+"""Weights come from a local folder; a failed download says what to do."""
+
+import urllib.error
+
+import pytest
+import torch
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_external_models
+from torch import hub
+
+NAME = "open-mmlab://msra/hrnetv2_w18"
+URL = get_external_models()["msra/hrnetv2_w18"]
+FILE = URL.rsplit("/", 1)[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch, tmp_path):
+    def fail(url, *args, **kwargs):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(hub, "download_url_to_file", fail)
+    hub_folder = tmp_path / "cache"
+    monkeypatch.setenv("TORCH_HOME", str(hub_folder))
+    monkeypatch.delenv("MMSEG_PAPERS_WEIGHTS", raising=False)
+
+
+@pytest.mark.parametrize("name", [NAME, URL])
+def test_a_folder_of_weights_comes_first(monkeypatch, tmp_path, name):
+    torch.save(dict(a=torch.arange(3)), tmp_path / FILE)
+    monkeypatch.setenv("MMSEG_PAPERS_WEIGHTS", str(tmp_path))
+    assert CheckpointLoader.load_checkpoint(name)["a"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", [NAME, URL])
+def test_a_failed_download_says_what_to_do(tmp_path, name):
+    with pytest.raises(FileNotFoundError) as info:
+        CheckpointLoader.load_checkpoint(name, map_location="cpu")
+    message = str(info.value)
+    digits = FILE.removesuffix(".pth").rsplit("-", 1)[1]
+    for part in (name, URL, FILE, digits, "Name or service", "MMSEG_PAPERS_WEIGHTS", "checkpoints"):
+        assert part in message, part
+
+
+def test_unknown_names():
+    with pytest.raises(KeyError, match="resnet51"):
+        CheckpointLoader.load_checkpoint("open-mmlab://resnet51")

@@ -1,0 +1,147 @@
+"""The same pictures at every validation, the validation loss, and images of many channels."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmseg_papers.engine import ValidationPicturesHook
+from mmseg_papers.engine.validation_hooks import picture_of
+
+
+def config(root, channels, suffix, hooks):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for i in range(3):
+            label = rng.integers(0, 2, (4, 6), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+            image = rng.integers(0, 60, (32, 48, channels)) + 100 * label[..., None]
+            for folder, array in (("images", image.astype(np.uint8)), ("annotations", label)):
+                target = root / folder / split / f"{i}{suffix if folder == 'images' else '.npy'}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.suffix == ".npy":
+                    np.save(target, array)
+                else:
+                    tifffile.imwrite(target, array, photometric="minisblack", planarconfig="contig")
+    load = [
+        dict(type="LoadImageFromFile", color_type="unchanged"),
+        dict(type="LoadAnnotations", num_classes=2),
+    ]
+    loader = {
+        split: dict(
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            dataset=dict(
+                type="FolderDataset",
+                data_root=str(root),
+                classes=("low", "high"),
+                data_prefix=dict(img_path=f"images/{split}", seg_map_path=f"annotations/{split}"),
+                pipeline=[*load, *extra, dict(type="PackSegInputs")],
+            ),
+        )
+        for split, extra in (("train", [dict(type="RandomFlip", prob=0.5)]), ("val", []))
+    }
+    model = dict(
+        type="FusedEncoderDecoder",
+        data_preprocessor=dict(
+            type="MultiBandPreProcessor",
+            mean=[80.0] * channels,
+            std=[60.0] * channels,
+            size=(32, 48),
+        ),
+        backbone=dict(
+            type="HighResolutionNet",
+            arch="w18_small_v1",
+            in_channels=channels,
+            norm_cfg=dict(type="BN"),
+        ),
+        decode_head=dict(
+            type="HRNetV2Head",
+            in_channels=(16, 32, 64, 128),
+            num_classes=2,
+            norm_cfg=dict(type="BN"),
+            loss_decode=dict(type="WeightedCrossEntropyLoss"),
+        ),
+        test_cfg=dict(mode="whole"),
+    )
+    evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+    return Config(
+        dict(
+            model=model,
+            train_dataloader=loader["train"],
+            val_dataloader=loader["val"],
+            val_evaluator=evaluator,
+            train_cfg=dict(type="IterBasedTrainLoop", max_iters=4, val_interval=2),
+            val_cfg=dict(type="ValLoop"),
+            optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.001)),
+            default_hooks=dict(logger=dict(type="LoggerHook", interval=1), checkpoint=None),
+            custom_hooks=hooks,
+            default_scope="mmseg",
+            log_processor=dict(by_epoch=False),
+            visualizer=dict(
+                type="SegLocalVisualizer",
+                vis_backends=[dict(type="LocalVisBackend")],
+                name=str(root),
+            ),
+            work_dir=str(root / "work"),
+            experiment_name=str(root),
+            randomness=dict(seed=0),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("channels", "suffix"), [(1, ".npy"), (4, ".npy"), (12, ".npy"), (12, ".tif")]
+)
+def test_many_channels_train_evaluate_and_draw(tmp_path, channels, suffix):
+    bands = (0, 0, 0) if channels == 1 else (3, 1, 0)
+    hooks = [
+        dict(type="ValidationPicturesHook", num_images=2, bands=bands),
+        dict(type="ValidationLossHook"),
+    ]
+    runner = Runner.from_cfg(config(tmp_path, channels, suffix, hooks))
+    runner.train()
+    (log,) = (tmp_path / "work").glob("*/vis_data/scalars.json")
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    validations = [r for r in records if "mIoU" in r]
+    assert len(validations) == 2
+    assert all(np.isfinite(r["loss"]) and r["loss"] > 0 for r in validations)
+    assert validations[0]["loss"] != validations[1]["loss"]
+    pictures = sorted(f.name for f in (tmp_path / "work").glob("*/vis_data/vis_image/*.png"))
+    assert pictures == [f"val_{i}_{step}.png" for i in (0, 2) for step in (2, 4)]
+    runner.model.eval()
+    with torch.no_grad():
+        loss = np.mean(
+            [
+                runner.model.parse_losses(
+                    runner.model(**runner.model.data_preprocessor(batch), mode="loss")
+                )[0].item()
+                for batch in runner.val_dataloader
+            ]
+        )
+    assert validations[1]["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_picture():
+    image = torch.stack([torch.full((4, 6), float(i)) for i in range(5)])
+    picture = picture_of(image, (4, 2, 0), (8, 12))
+    assert picture.shape == (8, 12, 3)
+    assert picture[0, 0].tolist() == [255, 128, 0]
+    raw = picture_of(image.to(torch.uint8), (4, 2, 0), (4, 6))
+    assert raw[0, 0].tolist() == [4, 2, 0]
+    assert picture_of(image[:1].to(torch.uint8), (2, 1, 0), (4, 6)).shape == (4, 6, 3)
+    with pytest.raises(ValueError, match=r"bands=\(5, 1, 0\).* 5 channels"):
+        picture_of(image, (5, 1, 0), (4, 6))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(dict(num_images=0), "at least 1, got 0"), (dict(bands=(0, 1)), "three channels")],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        ValidationPicturesHook(**options)

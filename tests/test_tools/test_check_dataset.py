@@ -1,0 +1,149 @@
+"""Each fault that makes a model learn nothing is found, with the setting to change."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmseg_papers.__main__ import packaged_configs
+
+FILE = Path(__file__).parents[2] / "tools" / "analysis_tools" / "check_dataset.py"
+CONFIG = packaged_configs()["hrnetv2_w18-small-v2_1xb4-4k_own-512x512"]
+CLASSES = ("road", "car", "tree")
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("check_dataset", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(root, labels):
+    """Two images of noise in each split, and what ``labels(split, i)`` gives as their label map."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for i in range(2):
+            image = root / "images" / split / f"{i}.jpg"
+            label = root / "annotations" / split / f"{i}.png"
+            for file, array in (
+                (image, rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)),
+                (label, labels(split, i)),
+            ):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(file), array)
+
+
+def stripes(*values):
+    """A label map of 20 x 30 pixels with equal shares of the values."""
+    return np.repeat(np.array(values, np.uint8), 30 // len(values))[None].repeat(20, axis=0)
+
+
+def run(tool, root, capsys, classes=CLASSES, **options):
+    arguments = [str(CONFIG), "--out", str(root / "out"), "--cfg-options"]
+    for split in ("train", "val"):
+        dataset = f"{split}_dataloader.dataset"
+        arguments += [f"{dataset}.data_root={root}", f"{dataset}.classes={list(classes)}"]
+        arguments += [f"{dataset}.{key}={value}" for key, value in options.items()]
+    status = tool.main([argument.replace("'", "") for argument in arguments])
+    return status, capsys.readouterr().out.replace("\n", " ")
+
+
+def test_sound_data(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1, 1, 1, 2, 255))
+    status, printed = run(tool, tmp_path, capsys)
+    assert status == 0
+    assert "no fault found" in printed
+    # Shares 1/6, 3/6, 1/6 of every image: the median over each.
+    assert "class_weight = [1.0, 0.3333, 1.0]" in printed
+    assert "label_counts = [200, 600, 200]" in printed
+    for split in ("train", "val"):
+        sheet = cv2.imread(str(tmp_path / "out" / f"{split}.png"))
+        assert sheet.shape[1] > 1000
+        assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
+
+
+FAULTS = {
+    "0 and 255": (
+        lambda split, i: stripes(0, 255),
+        dict(classes=("ground", "roof")),
+        "nothing but ground would be trained.*label_values=\\[\\(0, 0\\), \\(255, 1\\)\\]",
+    ),
+    "colours": (
+        lambda split, i: np.dstack([stripes(0, 128), stripes(0, 64), stripes(0, 32)]),
+        {},
+        r"2 label maps are colour pictures.*Set label_colors.*\(32, 64, 128\)",
+    ),
+    "from 1": (
+        lambda split, i: stripes(1, 2, 3),
+        {},
+        "labels are 1..3, and 3 classes are 0..2. Set reduce_zero_label=True",
+    ),
+    "reduced, but from 0": (
+        lambda split, i: stripes(0, 1, 2),
+        dict(reduce_zero_label=True),
+        r"reduce_zero_label=True makes label 0 'no class' \(33%.*road is lost.*=False",
+    ),
+    "outside": (
+        lambda split, i: stripes(0, 1, 2, 7, 9),
+        {},
+        r"labels outside the 3 classes 0..2: 7 \(240 pixels\), 9.*label_values",
+    ),
+    "absent from train": (
+        lambda split, i: stripes(0, 1, 2) if split == "val" else stripes(0, 1),
+        {},
+        "train: no pixel of tree: the model cannot learn it",
+    ),
+    "absent from val": (
+        lambda split, i: stripes(0, 1, 2) if split == "train" else stripes(0, 2),
+        {},
+        "val: no pixel of car: its IoU there is nan",
+    ),
+    "another size": (
+        lambda split, i: stripes(0, 1, 2)[: 20 - i],
+        {},
+        r"label map .*1\.png is 30 x 19 and its image .*1\.jpg is 30 x 20",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults(tool, tmp_path, capsys, fault):
+    labels, options, message = FAULTS[fault]
+    write(tmp_path, labels)
+    status, printed = run(tool, tmp_path, capsys, **options)
+    assert status == 1
+    assert re.search(message, printed), printed
+
+
+def test_unpaired_and_damaged_files(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1, 2))
+    (tmp_path / "annotations" / "train" / "1.png").unlink()
+    image = tmp_path / "images" / "val" / "0.jpg"
+    label = tmp_path / "annotations" / "val" / "1.png"
+    image.write_bytes(b"")
+    label.write_bytes(label.read_bytes()[:60])
+    status, printed = run(tool, tmp_path, capsys)
+    assert status == 1
+    assert "1 of 2 images" in printed
+    assert str(image) in printed
+    assert str(label) in printed
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(label_values=[(0, 0), (255, 1)]), dict(label_colors=[(0, 0, 0), (255, 255, 255)])],
+    ids=["values", "colours"],
+)
+def test_the_named_setting_mends_it(tool, tmp_path, capsys, options):
+    mask = stripes(0, 255)
+    array = np.dstack([mask] * 3) if "label_colors" in options else mask
+    write(tmp_path, lambda split, i: array)
+    options = {key: str(value).replace(" ", "") for key, value in options.items()}
+    status, printed = run(tool, tmp_path, capsys, classes=("ground", "roof"), **options)
+    assert status == 0, printed
+    assert "label_counts = [600, 600]" in printed

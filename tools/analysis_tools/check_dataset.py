@@ -1,0 +1,126 @@
+"""Check a config's data before training: what the label maps hold, and which setting to change.
+
+    python tools/analysis_tools/check_dataset.py CONFIG [--out DIR] [--cfg-options KEY=VALUE ..]
+
+Reads every image and label map of the splits once. Prints pixels and images of each class, class
+weights to copy, and findings; writes a contact sheet of overlays. Exits with 1 if it found a fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+from mmengine.config import Config, DictAction
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mmseg_papers.datasets.checking import LabelCounts, absent_classes, count_labels
+
+SHEET_IMAGES = 12
+
+
+def show(counts: list[LabelCounts], console: Console) -> None:
+    """Print pixels and images of each class."""
+    table = Table(title="classes")
+    table.add_column("index", justify="right")
+    table.add_column("class")
+    for split in counts:
+        table.add_column(f"{split.split}: pixels", justify="right")
+        table.add_column(f"images of {split.images}", justify="right")
+    for i, name in [*enumerate(counts[0].classes), (255, "(no class)")]:
+        row = []
+        for split in counts:
+            share = split.pixels[i] / max(sum(split.pixels.values()), 1)
+            row += [f"{share:.2%}", str(split.images_with[i])]
+        table.add_row(str(i), name, *row)
+    console.print(table)
+
+
+def contact_sheet(dataset: BaseDataset, target: Path) -> None:
+    """Draw label maps over their images, evenly spread over the data set."""
+    places = np.unique(np.linspace(0, len(dataset) - 1, SHEET_IMAGES).astype(int))
+    loading = [t for t in dataset.pipeline.transforms if type(t).__name__.startswith("StrictLoad")]
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[: len(dataset.metainfo["palette"])] = dataset.metainfo["palette"]
+    figure, axes = plt.subplots(3, 4, figsize=(16, 10), layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, i in zip(axes.flat, places, strict=False):
+        sample = dataset.get_data_info(int(i))
+        name = Path(sample["img_path"]).name
+        try:
+            for transform in loading:
+                sample = transform(sample)
+        except ValueError:
+            axis.set_title(f"{name}: see the findings", fontsize=8)
+            continue
+        image = np.atleast_3d(sample["img"])[..., :3][..., ::-1].astype(np.uint8)
+        label = sample["gt_seg_map"]
+        axis.imshow(image)
+        axis.imshow(np.dstack([palette[label], 110 * (label != 255)]).astype(np.uint8))
+        axis.set_title(name, fontsize=8)
+    patches = [
+        Patch(color=np.array(color) / 255, label=name)
+        for name, color in zip(
+            dataset.metainfo["classes"], dataset.metainfo["palette"], strict=True
+        )
+    ]
+    figure.legend(handles=patches[:40], loc="outside lower center", ncols=8, fontsize=8)
+    figure.savefig(target, dpi=90)
+    plt.close(figure)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit status is 1 if there is a fault."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("config")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/check_dataset"), metavar="DIR")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
+    args = parser.parse_args(argv)
+    config = Config.fromfile(args.config)
+    config.merge_from_dict(args.cfg_options)
+    init_default_scope(config.get("default_scope", "mmseg"))
+    console = Console()
+    counts, findings = [], []
+    for split in ("train", "val"):
+        try:
+            dataset = DATASETS.build(config[f"{split}_dataloader"].dataset)
+        except (OSError, ValueError, TypeError, AssertionError) as error:
+            findings.append(f"{split}: {error}")
+            continue
+        of_split = getattr(dataset, "datasets", [dataset])
+        for part in of_split:
+            progress = track(range(len(part)), f"reading {split}", console=console, transient=True)
+            counts.append(count_labels(part, split, progress))
+        args.out.mkdir(parents=True, exist_ok=True)
+        contact_sheet(of_split[0], args.out / f"{split}.png")
+        console.print(f"wrote {args.out / split}.png: look at it")
+    findings += [finding for part in counts for finding in part.findings]
+    counts = [part for part in counts if part.pixels]
+    if counts:
+        show(counts, console)
+        findings += absent_classes(counts)
+        console.print(f"class_weight = {counts[0].class_weight()}", soft_wrap=True)
+        pixels = [counts[0].pixels[i] for i in range(len(counts[0].classes))]
+        console.print(f"label_counts = {pixels}", soft_wrap=True)
+    for finding in findings:
+        console.print(f"[red]fault[/] {finding}", soft_wrap=True, highlight=False)
+    if not findings:
+        console.print("[green]no fault found[/]")
+    return int(bool(findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
