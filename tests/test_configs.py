@@ -63,7 +63,7 @@ def without_pretrained(part):
 def test_is_what_its_name_says(name):
     config = load(name)
     gpus, batch, schedule, _data, height, width = re.fullmatch(
-        r".+_(\d+)xb(\d+)-(\d+k|\d+iters)_([a-z-]+)-(\d+)x(\d+)", name
+        r".+_(\d+)xb(\d+)-(\d+k|\d+iters)_([a-z\d-]+)-(\d+)x(\d+)", name
     ).groups()
     assert config.train_dataloader.batch_size == int(batch), f"{gpus} GPUs, {batch} images each"
     iters = int(schedule.rstrip("iters").rstrip("k")) * (1000 if schedule.endswith("k") else 1)

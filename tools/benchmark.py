@@ -1,7 +1,7 @@
 """Time and memory of this package against stock PyTorch and mmseg, side by side in one run.
 
     python tools/benchmark.py ops [NAME ..]
-    python tools/benchmark.py model CONFIG [--size H W]
+    python tools/benchmark.py model CONFIG [--size H W] [--only train | evaluate]
 
 The baseline runs in both memory layouts; a ratio is against the faster of the two. Results are
 checked against the baseline's in the same run. Writes a JSON file and a plot to --out. More
@@ -49,6 +49,11 @@ LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last
 SEGMENTORS = {
     "EncoderDecoder": "FusedEncoderDecoder",
     "CascadeEncoderDecoder": "FusedCascadeEncoderDecoder",
+}
+#: Our heads -> mmseg's with the same parameters and results.
+STOCK_HEADS = {
+    "HRNetV2Head": dict(type="FCNHead", kernel_size=1, num_convs=1, concat_input=False),
+    "ObjectContextHead": dict(type="OCRHead"),
 }
 
 
@@ -99,20 +104,22 @@ def stock_model(model: ConfigDict) -> ConfigDict:
     model = deepcopy(model)
     names = {ours: theirs for theirs, ours in SEGMENTORS.items()}
     model["type"] = names.get(model["type"], model["type"])
-    backbone, head = model["backbone"], model["decode_head"]
+    backbone, heads = model["backbone"], model["decode_head"]
     if backbone["type"] == "HighResolutionNet":
+        backbone.pop("align_corners", None)
         backbone.update(type="HRNet", extra=arch_to_extra(backbone.pop("arch")))
-    if isinstance(head, dict) and head["type"] == "HRNetV2Head":
-        head.update(
-            type="FCNHead",
-            in_index=(0, 1, 2, 3),
-            channels=sum(head["in_channels"]),
-            input_transform="resize_concat",
-            kernel_size=1,
-            num_convs=1,
-            concat_input=False,
-            dropout_ratio=-1,
-        )
+    for head in heads if isinstance(heads, list) else [heads]:
+        if head["type"] not in STOCK_HEADS:
+            continue
+        of_mmseg = STOCK_HEADS[head["type"]]
+        if isinstance(head["in_channels"], (list, tuple)):
+            of_mmseg = dict(
+                of_mmseg,
+                in_index=tuple(range(len(head["in_channels"]))),
+                channels=head.get("channels", sum(head["in_channels"])),
+                input_transform="resize_concat",
+            )
+        head.update(of_mmseg)
     return model
 
 
@@ -123,6 +130,8 @@ def build_model(config: Config, variant: str, layout: torch.memory_format) -> to
     for part in (model, model["backbone"]):
         part.pop("pretrained", None)
     model["backbone"]["init_cfg"] = None
+    if model["backbone"]["type"] == "HighResolutionNet":
+        model["backbone"]["align_corners"] = False  # mmseg's knows nothing else
     if variant == "stock":
         model = stock_model(model)
     else:
@@ -186,18 +195,21 @@ def evaluate(
     return run
 
 
-def model_tasks(file: str, size: tuple[int, int], batch: int) -> list[Task]:
-    """A training step and an evaluation of a config."""
+def model_tasks(file: str, size: tuple[int, int], batch: int, only: str | None) -> list[Task]:
+    """A training step and an evaluation of a config, or ``only`` one of them."""
     stem = Path(file).stem
-    return [
-        Task(
+    tasks = {
+        "train": Task(
             f"train: {stem}",
             partial(train_step, file=file, size=size, batch=batch),
             tolerances=(1e-5, 1e-4),
         ),
         # Rounding moves a label only where two classes tie.
-        Task(f"evaluate: {stem}", partial(evaluate, file=file, size=size), tolerances=(1e-3,)),
-    ]
+        "evaluate": Task(
+            f"evaluate: {stem}", partial(evaluate, file=file, size=size), tolerances=(1e-3,)
+        ),
+    }
+    return list(tasks.values()) if only is None else [tasks[only]]
 
 
 # Measuring
@@ -370,6 +382,7 @@ def main() -> None:
     of_model.add_argument("config")
     of_model.add_argument("--size", type=int, nargs=2, default=(512, 1024), metavar=("H", "W"))
     of_model.add_argument("--batch", type=int, default=2, help="of the training step (default: 2)")
+    of_model.add_argument("--only", choices=("train", "evaluate"), help="default: both")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.command == "ops":
@@ -378,7 +391,7 @@ def main() -> None:
             parser.error(f"no operation {', '.join(unknown)}; there are {', '.join(OPS)}")
         tasks, name = op_tasks(args.names or list(OPS)), "ops"
     else:
-        tasks = model_tasks(args.config, tuple(args.size), args.batch)
+        tasks = model_tasks(args.config, tuple(args.size), args.batch, args.only)
         name = Path(args.config).stem
     results = []
     for task in tasks:

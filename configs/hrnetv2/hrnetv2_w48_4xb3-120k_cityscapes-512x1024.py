@@ -9,3 +9,4 @@ model = dict(
     data_preprocessor=dict(size={{_base_.crop_size}}),
     decode_head=dict(loss_decode=dict(class_weight={{_base_.class_weight}})),
 )
+tta_model = dict(type="HRNetSegTTAModel")

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import denseaspp, hrnet
+from . import denseaspp, dsrl, hrnet
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "denseaspp": denseaspp.convert,
+    "dsrl": dsrl.convert,
     "hrnet": hrnet.convert,
 }
 

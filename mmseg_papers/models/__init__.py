@@ -1,5 +1,5 @@
-"""Backbones, decode heads, losses, segmentors and layers, laid out as in ``mmseg.models``."""
+"""Backbones, necks, heads, losses, segmentors and layers, laid out as in ``mmseg.models``."""
 
-from . import backbones, decode_heads, layers, losses, segmentors
+from . import backbones, decode_heads, layers, losses, necks, segmentors
 
-__all__ = ["backbones", "decode_heads", "layers", "losses", "segmentors"]
+__all__ = ["backbones", "decode_heads", "layers", "losses", "necks", "segmentors"]

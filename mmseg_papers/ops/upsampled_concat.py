@@ -1,4 +1,4 @@
-"""1x1 convolution over a concatenation of maps that are resized to the first one's size."""
+"""Convolutions over a concatenation of maps that are resized to the first one's size."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .bilinear import bilinear_taps
+from .export import is_exporting
+from .precision import accumulation_dtype
 from .upsample_add import upsample_add
 
 #: A map with at least this many channels is convolved at its own resolution. Convolving low saves
 #: C_r * (1 - 1/s^2) multiply-adds per output value and costs one more interpolation of it. Measured
 #: on HRNet's heads of widths 12 to 48: within a few percent of the best choice in both layouts.
 MIN_CHANNELS_LOW = 48
+#: Below this scale a 3x3 convolution over a resized map costs no more than its rows' mixing.
+MIN_SCALE_LOW = 4
 
 
 def conv1x1_of_upsampled_concat_reference(
@@ -68,6 +73,108 @@ def conv1x1_of_upsampled_concat(
     y = conv1x1_of_upsampled_concat_reference(maps, torch.cat(kernels, 1), bias, align_corners)
     low = [F.conv2d(x, w) for x, w, low in zip(xs, weights, is_low, strict=True) if low]
     return upsample_add([y, *low], align_corners=align_corners) if low else y
+
+
+def conv3x3_of_upsampled_concat_reference(
+    xs: Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor | None = None,
+    align_corners: bool = False,
+    dilation: int = 1,
+) -> Tensor:
+    """Plain form of :func:`conv3x3_of_upsampled_concat`: resize, concatenate, convolve."""
+    size = xs[0].shape[2:]
+    maps = [F.interpolate(x, size, mode="bilinear", align_corners=align_corners) for x in xs[1:]]
+    x = torch.cat([xs[0], *maps], dim=1)
+    return F.conv2d(x, weight, bias, padding=dilation, dilation=dilation)
+
+
+def conv3x3_of_upsampled_concat(
+    xs: Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor | None = None,
+    align_corners: bool = False,
+    dilation: int = 1,
+) -> Tensor:
+    """Convolve a concatenation of up-sampled maps by a 3x3 kernel, mostly at their own resolution.
+
+    Bilinear interpolation is separable: of a map, only the columns are interpolated before the
+    kernel's three rows are applied, as three 1x3 convolutions at the map's own height; what the
+    rows' interpolation, the kernel's vertical steps and the zero padding do together is one matrix
+    of (H_0, 3 h_r), applied to all columns and channels at once. A map of a quarter of the height
+    costs about a quarter of the multiply-adds. HRNet-W48's 720 -> 512 of OCR takes 39 instead of
+    109 G multiply-adds at 512 x 1024.
+
+    Args:
+        xs (Sequence[Tensor]): Maps of shapes (N, C_r, H_r, W_r); the first gives the output's size.
+        weight (Tensor): (O, sum C_r, 3, 3).
+        bias (Tensor, optional): (O,).
+        align_corners (bool): As for ``torch.nn.functional.interpolate``. Default: False.
+        dilation (int): Of the kernel; the padding is the same. Default: 1.
+
+    Returns:
+        Tensor: (N, O, H_0, W_0), equal to the plain form up to rounding.
+
+    Raises:
+        ValueError: If the kernel is not 3x3 or its inputs are not the maps' channels.
+    """
+    channels = [x.shape[1] for x in xs]
+    if weight.shape[1:] != (sum(channels), 3, 3):
+        raise ValueError(
+            f"maps of {channels} channels need a weight of (O, {sum(channels)}, 3, 3), "
+            f"got {tuple(weight.shape)}"
+        )
+    height = xs[0].shape[2]
+    weights = weight.split(channels, dim=1)
+    is_low = [height >= MIN_SCALE_LOW * x.shape[2] and not is_exporting() for x in xs]
+    full = [(x, w) for x, w, low in zip(xs, weights, is_low, strict=True) if not low]
+    maps, kernels = zip(*full, strict=True)
+    y = conv3x3_of_upsampled_concat_reference(
+        maps, torch.cat(kernels, 1), bias, align_corners, dilation
+    )
+    for x, w, low in zip(xs, weights, is_low, strict=True):
+        if low:
+            y = _add_conv3x3_of_upsampled(y, x, w, align_corners, dilation)
+    return y
+
+
+def _add_conv3x3_of_upsampled(
+    y: Tensor, x: Tensor, weight: Tensor, align_corners: bool, dilation: int
+) -> Tensor:
+    """``y`` (N, O, H, W) plus the 3x3 convolution of ``x`` (N, C, h, w) resized to (H, W)."""
+    images, outputs, height, width = y.shape
+    rows = x.shape[2]
+    x = F.interpolate(x, (rows, width), mode="bilinear", align_corners=align_corners)
+    matrix = _vertical_matrix(rows, height, align_corners, dilation, y)
+    step = dict(padding=(0, dilation), dilation=(1, dilation))
+    if y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous():
+        # A row of pixels with all their channels is one run in memory.
+        total = y.permute(0, 2, 3, 1).reshape(images, height, width * outputs)
+        for i, part in enumerate(matrix.split(rows, dim=1)):
+            z = F.conv2d(x, weight[:, :, i : i + 1], **step)
+            z = z.permute(0, 2, 3, 1).reshape(images, rows, width * outputs)
+            total = torch.baddbmm(total, part.expand(images, -1, -1), z)
+        return total.view(images, height, width, outputs).permute(0, 3, 1, 2)
+    kernel = weight.transpose(1, 2).reshape(3 * outputs, -1, 1, 3)
+    z = F.conv2d(x, kernel, **step).reshape(images * outputs, 3 * rows, width)
+    total = y.reshape(images * outputs, height, width)
+    total = torch.baddbmm(total, matrix.expand(len(total), -1, -1), z)
+    return total.view(images, outputs, height, width)
+
+
+def _vertical_matrix(
+    rows: int, height: int, align_corners: bool, dilation: int, like: Tensor
+) -> Tensor:
+    """(height, 3 rows): interpolation of the rows, seen from one step above, here and below."""
+    dtype = accumulation_dtype(like)
+    lower, upper, mix = bilinear_taps(rows, height, align_corners, like.device, dtype)
+    places = torch.arange(height, device=like.device)
+    resize = torch.zeros(height, rows, device=like.device, dtype=dtype)
+    resize[places, lower] = 1 - mix
+    resize[places, upper] += mix
+    padded = F.pad(resize, (0, 0, dilation, dilation))
+    seen = [padded[i * dilation : i * dilation + height] for i in range(3)]
+    return torch.cat(seen, dim=1).to(like.dtype)
 
 
 @MODELS.register_module()

@@ -5,6 +5,9 @@ import torch
 
 from mmseg_papers.checkpoints import convert_state_dict
 
+from ..data.reference import fill
+from ..reference import Case
+
 BIASED_HEAD = {
     "last_layer.0.weight": torch.rand(4, 4, 1, 1),
     "last_layer.0.bias": torch.rand(4),
@@ -14,7 +17,7 @@ BIASED_HEAD = {
 
 
 def test_unknown_paper():
-    with pytest.raises(ValueError, match=r"paper must be one of hrnet.*got 'resnet'"):
+    with pytest.raises(ValueError, match=r"paper must be one of .*hrnet.*got 'resnet'"):
         convert_state_dict("resnet", {})
 
 
@@ -49,3 +52,55 @@ def test_hrnet_inplace_abn_scales_by_the_absolute_weight():
 def test_refuses_a_file_instead_of_its_weights():
     with pytest.raises(TypeError, match=r"state_dict is a dict.*file\['state_dict'\]"):
         convert_state_dict("hrnet", {"state_dict": {"conv1.weight": torch.rand(1)}})
+
+
+def filled(name):
+    """The authors' keys and values of a reference case."""
+    return fill.fill_state_dict(Case.load("hrnet", name).spec["keys"])
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module.model."])
+@pytest.mark.parametrize(
+    "name", ["seg_hrnet_w18_small_v1", "seg_hrnet_ocr_w18_m121_b2", "variant_v1", "hrfpn_avg"]
+)
+def test_hrnet_files_of_a_training_load_strictly(name, prefix):
+    plain = filled(name)
+    weights = {f"{prefix}{key}": value for key, value in plain.items()}
+    weights["loss.criterion.weight"] = torch.ones(19)
+    ours, expected = convert_state_dict("hrnet", weights), convert_state_dict("hrnet", plain)
+    assert list(ours) == list(expected)
+    assert all(torch.equal(ours[key], expected[key]) for key in ours)
+
+
+def test_hrnet_detectors_lose_their_heads():
+    weights = {f"neck.{key}": value for key, value in filled("hrfpn_share_conv").items()}
+    weights |= {"backbone.conv1.weight": torch.rand(1), "bbox_head.fc_cls.weight": torch.rand(1)}
+    assert sorted(convert_state_dict("hrnet", weights)) == [
+        "backbone.conv1.weight",
+        "neck.fpn_convs.0.conv.bias",
+        "neck.fpn_convs.0.conv.weight",
+        "neck.reduction_conv.conv.bias",
+        "neck.reduction_conv.conv.weight",
+    ]
+
+
+def test_openseg_keys_tell_inplace_abn():
+    """Its parameters sit where a BN followed by an activation has none."""
+    weights = filled("ocr_module_spatial_ocr_openseg_inplace_abn")
+    weights["object_context_block.f_pixel.1.weight"][:] = -1
+    told, refused = (convert_state_dict("hrnet", weights, inplace_abn=x) for x in (None, False))
+    assert told["query_project.0.bn.weight"].min() == pytest.approx(1 + 1e-5)
+    assert refused["query_project.0.bn.weight"].max() == -1
+
+
+def test_openseg_baseline_without_a_bias_of_the_classifier():
+    ours = convert_state_dict(
+        "hrnet",
+        {
+            "cls_head.0.weight": torch.rand(4, 4, 3, 3),
+            "cls_head.1.0.weight": torch.rand(4),
+            "cls_head.3.weight": torch.rand(2, 4, 1, 1),
+        },
+    )
+    assert (ours["decode_head.conv_seg.bias"] == torch.zeros(2)).all()
+    assert "decode_head.convs.0.bn.weight" in ours

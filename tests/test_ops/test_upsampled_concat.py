@@ -1,4 +1,4 @@
-"""conv1x1_of_upsampled_concat against its plain form: value, gradient, compilation, module."""
+"""Convs of an upsampled concat against their plain forms: value, gradient, compilation, module."""
 
 import pytest
 import torch
@@ -9,6 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmseg_papers.ops.upsampled_concat import (
     conv1x1_of_upsampled_concat,
     conv1x1_of_upsampled_concat_reference,
+    conv3x3_of_upsampled_concat,
+    conv3x3_of_upsampled_concat_reference,
 )
 
 SIZES = [[(12, 16), (6, 8), (3, 4)], [(13, 7), (7, 4), (1, 1)], [(1, 1), (1, 1), (1, 1)]]
@@ -122,3 +124,89 @@ def test_compiles_without_a_graph_break():
     torch.testing.assert_close(compiled(xs, weight), conv1x1_of_upsampled_concat(xs, weight))
     compiled(xs, weight).sum().backward()
     assert weight.grad is not None
+
+
+# The last map's height is at most a quarter of the first one's, so it is convolved at its own.
+SIZES_3X3 = [[(16, 24), (8, 12), (4, 6)], [(13, 7), (7, 4), (3, 1)], [(9, 1), (4, 1), (1, 1)]]
+
+
+@pytest.mark.parametrize("sizes", [*SIZES_3X3, *SIZES])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("dilation", [1, 3, 20])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_3x3_value_and_gradient(sizes, align_corners, dilation, memory_format):
+    xs = [
+        torch.randn(2, c, *size, dtype=torch.float64).to(memory_format=memory_format)
+        for c, size in zip((2, 3, 4), sizes, strict=True)
+    ]
+    weight, bias = torch.randn(5, 9, 3, 3).double(), torch.randn(5).double()
+    inputs = [t.requires_grad_() for t in (*xs, weight, bias)]
+    ours = conv3x3_of_upsampled_concat(xs, weight, bias, align_corners, dilation)
+    plain = conv3x3_of_upsampled_concat_reference(xs, weight, bias, align_corners, dilation)
+    torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+    upstream = torch.randn_like(plain)
+    for a, b in zip(
+        torch.autograd.grad(ours, inputs, upstream),
+        torch.autograd.grad(plain, inputs, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_3x3_low_maps_are_convolved_at_their_own_height():
+    xs = [torch.rand(1, 2, 8, 12), torch.rand(1, 3, 4, 6), torch.rand(1, 4, 2, 3)]
+    with ConvolvedSizes() as seen:
+        conv3x3_of_upsampled_concat(xs, torch.rand(6, 9, 3, 3))
+    assert seen.shapes == [(5, 8, 12), (4, 2, 12)]
+
+
+def test_3x3_keeps_the_layout():
+    xs = [torch.rand(2, c, 16 >> r, 16 >> r) for r, c in ((0, 4), (2, 4))]
+    xs = [x.to(memory_format=torch.channels_last) for x in xs]
+    y = conv3x3_of_upsampled_concat(xs, torch.rand(4, 8, 3, 3))
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_3x3_refuses_a_weight_of_other_channels():
+    xs = [torch.rand(1, 2, 4, 4), torch.rand(1, 3, 2, 2)]
+    with pytest.raises(ValueError, match=r"\[2, 3\] channels need a weight of \(O, 5, 3, 3\)"):
+        conv3x3_of_upsampled_concat(xs, torch.rand(4, 5, 1, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_3x3_half_precision(dtype):
+    xs = [torch.rand(2, 8, 12, 16), torch.rand(2, 16, 3, 4)]
+    weight = torch.randn(5, 24, 3, 3) / 15
+    exact = conv3x3_of_upsampled_concat_reference(xs, weight)
+    ours = conv3x3_of_upsampled_concat([x.to(dtype) for x in xs], weight.to(dtype))
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours.float(), exact, rtol=0.05, atol=0.05)
+
+
+def test_3x3_empty_batch():
+    xs = [torch.rand(0, 2, 8, 8), torch.rand(0, 6, 2, 2)]
+    assert conv3x3_of_upsampled_concat(xs, torch.rand(3, 8, 3, 3)).shape == (0, 3, 8, 8)
+
+
+@pytest.mark.torch_2_4
+def test_3x3_compiles_without_a_graph_break():
+    torch._dynamo.reset()
+    xs = [torch.rand(1, 2, 8, 8), torch.rand(1, 6, 2, 2)]
+    weight = torch.rand(3, 8, 3, 3, requires_grad=True)
+    compiled = torch.compile(conv3x3_of_upsampled_concat, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(xs, weight), conv3x3_of_upsampled_concat(xs, weight))
+    compiled(xs, weight).sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.torch_2_7
+def test_3x3_exports_its_plain_form():
+    class Layer(nn.Conv2d):
+        def forward(self, x, low):
+            return conv3x3_of_upsampled_concat([x, low], self.weight, self.bias)
+
+    inputs = torch.rand(1, 2, 8, 8), torch.rand(1, 6, 2, 2)
+    layer = Layer(8, 3, 3)
+    program = torch.export.export(layer, inputs)
+    assert "baddbmm" not in str(program.graph)
+    torch.testing.assert_close(program.module()(*inputs), layer(*inputs))

@@ -44,14 +44,30 @@ def arch_to_extra(arch: str) -> dict[str, dict]:
     """
     if arch not in ARCHS:
         raise ValueError(f"arch must be one of {', '.join(ARCHS)}, got {arch!r}")
-    width, (bottlenecks, planes), modules, blocks = ARCHS[arch]
+    return make_extra(*ARCHS[arch])
+
+
+def make_extra(
+    width: int, bottlenecks: tuple[int, int], modules: Sequence[int], blocks: int
+) -> dict[str, dict]:
+    """The ``extra`` dict of ``mmseg``'s HRNet for a row of :data:`ARCHS`.
+
+    Args:
+        width (int): Channels of the stride-4 stream.
+        bottlenecks (tuple[int, int]): Number and planes of those of stage 1.
+        modules (Sequence[int]): Modules of stages 2 to 4.
+        blocks (int): Basic blocks of a branch in a module.
+
+    Returns:
+        dict[str, dict]: As :func:`arch_to_extra`.
+    """
     extra = {
         "stage1": dict(
             num_modules=1,
             num_branches=1,
             block="BOTTLENECK",
-            num_blocks=(bottlenecks,),
-            num_channels=(planes,),
+            num_blocks=bottlenecks[:1],
+            num_channels=bottlenecks[1:],
         )
     }
     for stage, num_modules in enumerate(modules, start=2):

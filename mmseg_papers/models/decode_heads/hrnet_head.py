@@ -8,16 +8,19 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...ops import conv1x1_of_upsampled_concat
+from ..layers import convolve_concat, select_streams
+
+KERNEL_SIZES = (1, 3)
 
 
 @MODELS.register_module()
 class HRNetV2Head(FCNHead):
     """HRNetV2's representation and classifier (arXiv:1904.04514, figure 4b).
 
-    All streams are resized to the first and concatenated, mixed by a 1x1 conv, BN and ReLU, and
+    All streams are resized to the first and concatenated, mixed by a conv, BN and ReLU, and
     classified by a 1x1 conv. The mixing conv runs on the wide streams at their own resolution
-    (:func:`mmseg_papers.ops.conv1x1_of_upsampled_concat`), so the 15C map is not built.
+    (:mod:`mmseg_papers.ops.upsampled_concat`), so the 15C map is not built. With the stride-4
+    stream alone and ``channels`` of 15C it is the head of HRNetV1h (TPAMI figure 10).
 
     Keys are those of ``mmseg``'s ``FCNHead`` in its HRNet configs. The authors' mixing conv has a
     bias, which :func:`mmseg_papers.checkpoints.convert_state_dict` folds into the BN exactly.
@@ -28,14 +31,16 @@ class HRNetV2Head(FCNHead):
         in_channels (Sequence[int]): Channels of the streams, e.g. ``(18, 36, 72, 144)``.
         channels (int, optional): Channels of the mixed map. Default: the sum of ``in_channels``.
         in_index (Sequence[int], optional): Which maps of the backbone. Default: all, in order.
-        dropout_ratio (float): Dropout before the classifier; the authors use none. Default: 0.
+        kernel_size (int): Of the mixing conv: 1, or 3 as in openseg.pytorch's heads. Default: 1.
+        dropout_ratio (float): Dropout before the classifier; the authors use none, openseg.pytorch
+            0.1. Default: 0.
         **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``norm_cfg``,
             ``align_corners``, ``loss_decode`` and so on.
 
     Raises:
         TypeError: If ``in_channels`` is not a sequence.
-        ValueError: If ``in_index`` has another length than ``in_channels``, or ``conv_cfg`` asks
-            for another kind of convolution.
+        ValueError: If ``in_index`` has another length than ``in_channels``, ``kernel_size`` is not
+            1 or 3, or ``conv_cfg`` asks for another kind of convolution.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class HRNetV2Head(FCNHead):
         channels: int | None = None,
         *,
         in_index: Sequence[int] | None = None,
+        kernel_size: int = 1,
         dropout_ratio: float = 0.0,
         **kwargs,
     ) -> None:
@@ -56,6 +62,8 @@ class HRNetV2Head(FCNHead):
                 f"in_index must name one map for each of in_channels={tuple(in_channels)}, "
                 f"got {tuple(in_index)}"
             )
+        if kernel_size not in KERNEL_SIZES:
+            raise ValueError(f"kernel_size must be 1 or 3, got {kernel_size!r}")
         if kwargs.get("conv_cfg") not in (None, dict(type="Conv2d")):
             raise ValueError(f"conv_cfg must be None or Conv2d, got {kwargs['conv_cfg']}")
         super().__init__(
@@ -64,7 +72,7 @@ class HRNetV2Head(FCNHead):
             channels=sum(in_channels) if channels is None else channels,
             input_transform="resize_concat",
             num_convs=1,
-            kernel_size=1,
+            kernel_size=kernel_size,
             concat_input=False,
             dropout_ratio=dropout_ratio,
             **kwargs,
@@ -72,20 +80,5 @@ class HRNetV2Head(FCNHead):
         self.stream_channels = tuple(in_channels)
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        if max(self.in_index) >= len(inputs):
-            raise ValueError(
-                f"decode_head.in_index={tuple(self.in_index)}, but the backbone has "
-                f"{len(inputs)} maps"
-            )
-        streams = [inputs[i] for i in self.in_index]
-        got = tuple(x.shape[1] for x in streams)
-        if got != self.stream_channels:
-            raise ValueError(
-                f"decode_head.in_channels={self.stream_channels}, but the backbone's maps "
-                f"{tuple(self.in_index)} have {got} channels; set in_channels to these"
-            )
-        mix = self.convs[0]
-        y = conv1x1_of_upsampled_concat(
-            streams, mix.conv.weight, mix.conv.bias, align_corners=self.align_corners
-        )
-        return mix.activate(mix.norm(y) if mix.with_norm else y)
+        streams = select_streams(inputs, self.in_index, self.stream_channels, "decode_head")
+        return convolve_concat(self.convs[0], streams, self.align_corners)

@@ -56,6 +56,9 @@ class FusedSegmentorMixin:
             with one output channel has soft-max cross entropy.
     """
 
+    #: Sides of the label map over those of the input; more than 1 in a network that super-resolves.
+    output_scale: int = 1
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         _check_test_cfg(self.test_cfg)
@@ -126,11 +129,13 @@ class FusedSegmentorMixin:
             return samples
         if data_samples is None:
             data_samples = [SegDataSample() for _ in range(len(inputs))]
-            steps = [Postprocessing(inputs.shape[2:], self.align_corners)] * len(inputs)
+            steps = [Postprocessing(self._output_size(inputs), self.align_corners)] * len(inputs)
         else:
-            merged_size = inputs.shape[2:] if self._slides else None
+            merged_size = self._output_size(inputs) if self._slides else None
             steps = [
-                Postprocessing.of(sample.metainfo, merged_size, self.align_corners)
+                Postprocessing.of(
+                    sample.metainfo, merged_size, self.align_corners, self.output_scale
+                )
                 for sample in data_samples
             ]
         run = self._predict_slide if self._slides else self._predict_whole
@@ -207,7 +212,11 @@ class FusedSegmentorMixin:
             self.test_cfg["crop_size"],
             self.test_cfg["stride"],
             self.align_corners,
+            self.output_scale,
         )
+
+    def _output_size(self, inputs: Tensor) -> tuple[int, ...]:
+        return tuple(self.output_scale * length for length in inputs.shape[2:])
 
     @property
     def _slides(self) -> bool:
@@ -225,12 +234,14 @@ class FusedSegmentorMixin:
                 return f"{type(head).__name__} has a {method} of its own"
         if head.out_channels == 1:
             return "out_channels is 1"
-        known = (EncoderDecoder, CascadeEncoderDecoder, FusedSegmentorMixin)
+        known = (EncoderDecoder, CascadeEncoderDecoder)
         for method in (
             *("encode_decode", "inference", "whole_inference", "slide_inference"),
             "postprocess_result",
         ):
-            if getattr(type(self), method) not in [getattr(cls, method, None) for cls in known]:
+            mine = getattr(type(self), method)
+            is_ours = mine.__module__.startswith(__package__)  # and agrees with predict
+            if not is_ours and mine not in [getattr(cls, method) for cls in known]:
                 return f"{type(self).__name__} has a {method} of its own"
         return None
 

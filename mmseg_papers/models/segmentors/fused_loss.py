@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...ops.upsample_cross_entropy import upsample_cross_entropy
 from ..losses.cross_entropy_loss import WeightedCrossEntropyLoss, weighted_cross_entropy
 from ..losses.imbalance_losses import SoftmaxFocalLoss
+from ..losses.ohem_cross_entropy_loss import OhemCrossEntropyLoss
 
 
 def why_loss_is_not_fused(head: nn.Module) -> str | None:
@@ -42,6 +43,8 @@ def _why_not_cross_entropy(head: nn.Module, loss: nn.Module) -> str | None:
     name = type(loss).__name__
     if type(loss) is SoftmaxFocalLoss and head.out_channels > 1:
         return None
+    if type(loss) is OhemCrossEntropyLoss and head.out_channels > 1:
+        return None if head.sampler is None else f"{name} takes no sampler"
     if type(loss) not in (CrossEntropyLoss, WeightedCrossEntropyLoss):
         return f"{name} is not cross entropy"
     criteria = (cross_entropy, weighted_cross_entropy)
@@ -108,6 +111,9 @@ def fused_losses(head: nn.Module, logits: Tensor, data_samples: list) -> dict[st
         elif isinstance(loss, SoftmaxFocalLoss):
             pixel_loss, accuracy = _cross_entropy(head, logits, label, reduction="none")
             value = loss.of_cross_entropy(pixel_loss, label, pixel_weight, head.ignore_index)
+        elif isinstance(loss, OhemCrossEntropyLoss):
+            pixel_loss, accuracy = _cross_entropy(head, logits, label, reduction="none")
+            value = loss.of_pixel_losses(pixel_loss, label, head.ignore_index)
         elif head.out_channels == 1:
             value, accuracy = _binary_cross_entropy(head, loss, logits, label)
         else:

@@ -49,7 +49,7 @@ class FusedSegTTAModel(SegTTAModel):
             totals = self._add(totals, samples)
             number += 1
         for sample, total, (gt_sem_seg, img_path) in zip(samples, totals, first, strict=True):
-            total /= number
+            total = self._merged(total, number)
             labels = self._labels(total)
             sample.set_data({"pred_sem_seg": PixelData(data=labels)})
             if "seg_confidence" in sample:
@@ -66,6 +66,9 @@ class FusedSegTTAModel(SegTTAModel):
         for total, sample in zip(totals, samples, strict=True):
             total += self._probabilities(sample)
         return totals
+
+    def _merged(self, total: Tensor, number: int) -> Tensor:
+        return total.div_(number)
 
     def _probabilities(self, sample: SegDataSample) -> Tensor:
         logits = sample.seg_logits.data

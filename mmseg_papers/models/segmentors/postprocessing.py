@@ -44,7 +44,11 @@ class Postprocessing:
 
     @classmethod
     def of(
-        cls, meta: dict, merged_size: tuple[int, int] | None, align_corners: bool
+        cls,
+        meta: dict,
+        merged_size: tuple[int, int] | None,
+        align_corners: bool,
+        output_scale: int = 1,
     ) -> Postprocessing:
         """The steps that an image's meta information asks for.
 
@@ -53,17 +57,20 @@ class Postprocessing:
             merged_size (tuple[int, int], optional): The size of logits merged of windows, which
                 needs no look at ``meta``.
             align_corners (bool): Of both resizes.
+            output_scale (int): Of the results over the network's input, which ``meta`` describes.
+                Default: 1.
         """
         if merged_size is not None:
             size = merged_size
         elif isinstance(meta["img_shape"], torch.Size):  # how mmseg knows a window
-            size = meta["img_shape"]
+            size = [output_scale * n for n in meta["img_shape"]]
         else:
-            size = meta.get("pad_shape", meta["img_shape"])[:2]
+            size = [output_scale * n for n in meta.get("pad_shape", meta["img_shape"])[:2]]
+        padding = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
         return cls(
             tuple(size),
             align_corners,
-            crop=tuple(meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))),
+            crop=tuple(output_scale * n for n in padding),
             flip=str(meta.get("flip_direction")) if meta.get("flip") else None,
             out_size=tuple(meta["ori_shape"]),
         )

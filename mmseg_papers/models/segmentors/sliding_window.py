@@ -17,6 +17,7 @@ class SlidingWindow:
         crop_size (tuple[int, int]): Of a window; where the image is smaller, the window is, too.
         stride (tuple[int, int]): Between windows.
         align_corners (bool): How logits of a window are resized to it.
+        output_scale (int): Sides of the averaged logits over those of the images. Default: 1.
 
     Raises:
         ValueError: If pixels between the windows are in none.
@@ -28,19 +29,24 @@ class SlidingWindow:
         crop_size: Sequence[int],
         stride: Sequence[int],
         align_corners: bool,
+        output_scale: int = 1,
     ) -> None:
-        self.size = tuple(size)
+        self.size = tuple(output_scale * length for length in size)
         self.align_corners = align_corners
-        self.rows, self.columns = map(_spans, self.size, crop_size, stride)
+        self.output_scale = output_scale
+        spans = map(_spans, size, crop_size, stride)
+        self.rows, self.columns = (
+            [(output_scale * start, output_scale * stop) for start, stop in axis] for axis in spans
+        )
         self.window_size = tuple(stop - start for start, stop in (self.rows[0], self.columns[0]))
 
     def batches(self, inputs: Tensor, window_batch: int) -> Iterator[Tensor]:
         """Windows of (N, C, H, W) in reading order, ``window_batch`` by N to a batch."""
-        windows = [
-            inputs[:, :, top:bottom, left:right]
-            for top, bottom in self.rows
-            for left, right in self.columns
-        ]
+        rows, columns = (
+            [slice(start // self.output_scale, stop // self.output_scale) for start, stop in axis]
+            for axis in (self.rows, self.columns)
+        )
+        windows = [inputs[:, :, row, column] for row in rows for column in columns]
         for i in range(0, len(windows), window_batch):
             group = windows[i : i + window_batch]
             yield group[0] if len(group) == 1 else torch.cat(group)

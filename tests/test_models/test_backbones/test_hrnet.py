@@ -35,6 +35,23 @@ def test_equals_mmseg_where_mmseg_is_right():
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_differs_from_mmseg_where_mmseg_is_wrong():
+    """At other sizes mmseg resizes twice; the reference cases show that ours is the authors'."""
+    extra = arch_to_extra("w18_small_v1")
+    theirs, ours = HRNet(extra), HighResolutionNet(extra=extra).eval()
+    theirs.eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    x = torch.rand(1, 3, 97, 141)
+    with torch.no_grad():
+        a, b = theirs(x)[0], ours(x)[0]
+    assert (a - b).abs().max() > 1e-2 * a.abs().mean()
+
+
+def test_mmsegs_train_returns_nothing():
+    """The reason for ours: remove it when this test fails."""
+    assert HRNet(arch_to_extra("w18_small_v1")).train() is None
+
+
 @pytest.mark.parametrize("option", [dict(upsample_mode="nearest"), dict(align_corners=True)])
 def test_resize_options_change_the_result_and_no_key(small, option):
     other = HighResolutionNet(arch="w18_small_v1", **option).eval()

@@ -1,0 +1,20 @@
+# The recipe of the HRNet authors with OCR.
+_base_ = "./pascal_context_480x480.py"
+crop_size = (520, 520)
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", num_classes=60),
+    # The long side is 520 times 0.5, 0.6, .. 2.1.
+    dict(
+        type="RandomChoiceResize",
+        scales=[(52 * s, 52 * s) for s in range(5, 22)],
+        resize_type="Resize",
+        keep_ratio=True,
+    ),
+    dict(type="RandomCrop", crop_size=crop_size),
+    dict(type="RandomFlip", prob=0.5),
+    # Black before the normalisation.
+    dict(type="Pad", size=crop_size, pad_val=dict(img=0, seg=255)),
+    dict(type="PackSegInputs"),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

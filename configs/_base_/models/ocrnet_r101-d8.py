@@ -1,0 +1,53 @@
+# openseg.pytorch's SpatialOCRNet: coarse logits from stride 8's C4, objects from C5.
+norm_cfg = dict(type="SyncBN", requires_grad=True)
+model = dict(
+    type="FusedCascadeEncoderDecoder",
+    num_stages=2,
+    data_preprocessor=dict(
+        type="SegDataPreProcessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+    ),
+    backbone=dict(
+        type="ResNetV1c",
+        depth=101,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        dilations=(1, 1, 2, 4),
+        strides=(1, 2, 1, 1),
+        norm_cfg=norm_cfg,
+        contract_dilation=True,
+        init_cfg=dict(type="Pretrained", checkpoint="open-mmlab://resnet101_v1c"),
+    ),
+    decode_head=[
+        dict(
+            type="FCNHead",
+            in_index=2,
+            in_channels=1024,
+            channels=512,
+            num_convs=1,
+            concat_input=False,
+            dropout_ratio=0.05,
+            num_classes=19,
+            norm_cfg=norm_cfg,
+            align_corners=True,
+            loss_decode=dict(type="WeightedCrossEntropyLoss", loss_weight=0.4),
+        ),
+        dict(
+            type="ObjectContextHead",
+            in_index=3,
+            in_channels=2048,
+            channels=512,
+            ocr_channels=256,
+            num_classes=19,
+            norm_cfg=norm_cfg,
+            align_corners=True,
+            loss_decode=dict(type="WeightedCrossEntropyLoss"),
+        ),
+    ],
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)

@@ -1,0 +1,11 @@
+_base_ = "./espnetv2-s2_4xb4-120k_cityscapes-512x1024.py"
+crop_size = (256, 512)
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(scale=(512, 256))
+train_pipeline[3].update(crop_size=crop_size)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=(512, 256))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+model = dict(data_preprocessor=dict(size=crop_size))

@@ -1,0 +1,14 @@
+_base_ = "./hrnetv2_w18_4xb3-120k_cityscapes-512x1024.py"
+# The stride-4 stream alone and a linear classifier: our reading, no code was published.
+model = dict(
+    backbone=dict(multiscale_output=False),
+    decode_head=dict(
+        type="FCNHead",
+        in_index=0,
+        in_channels=18,
+        channels=18,
+        num_convs=0,
+        concat_input=False,
+        dropout_ratio=0,
+    ),
+)

@@ -1,0 +1,6 @@
+_base_ = "./hrnetv2_w18_4xb3-120k_cityscapes-512x1024.py"
+# The stride-4 stream alone, widened to 15C: our reading of the paper, no code was published.
+model = dict(
+    backbone=dict(multiscale_output=False),
+    decode_head=dict(in_channels=(18,), channels=270),
+)

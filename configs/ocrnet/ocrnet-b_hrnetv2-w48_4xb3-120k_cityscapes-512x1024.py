@@ -1,0 +1,8 @@
+_base_ = "./ocrnet_hrnetv2-w48_4xb3-120k_cityscapes-512x1024.py"
+# openseg.pytorch's HRNet_W48_OCR_B, of its Mapillary and leaderboard models.
+model = dict(
+    decode_head=[
+        dict(_base_.model.decode_head[0], kernel_size=3, channels=256),
+        dict(_base_.model.decode_head[1], channels=256, ocr_channels=128),
+    ],
+)

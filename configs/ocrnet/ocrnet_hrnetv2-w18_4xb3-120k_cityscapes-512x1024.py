@@ -1,0 +1,5 @@
+_base_ = "./ocrnet_hrnetv2-w48_4xb3-120k_cityscapes-512x1024.py"
+model = dict(
+    backbone=dict(arch="w18", init_cfg=dict(checkpoint="open-mmlab://msra/hrnetv2_w18")),
+    decode_head=[dict(head, in_channels=(18, 36, 72, 144)) for head in _base_.model.decode_head],
+)

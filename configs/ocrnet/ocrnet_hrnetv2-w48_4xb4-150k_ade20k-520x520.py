@@ -1,0 +1,26 @@
+_base_ = [
+    "../_base_/models/ocrnet_hrnetv2.py",
+    "../_base_/datasets/ade20k_520x520_ocr.py",
+    "../_base_/default_runtime.py",
+    "../_base_/schedules/schedule_150k.py",
+]
+model = dict(
+    data_preprocessor=dict(size={{_base_.crop_size}}),
+    # The authors leave the coarse loss unreduced: its mean counts ignored pixels, too.
+    decode_head=[
+        dict(head, num_classes=150, loss_decode=loss)
+        for head, loss in zip(
+            _base_.model.decode_head,
+            [
+                dict(type="WeightedCrossEntropyLoss", reduction="none", loss_weight=0.4),
+                dict(type="OhemCrossEntropyLoss", thres=0.9, min_kept=131072),
+            ],
+            strict=True,
+        )
+    ],
+    test_cfg=dict(mode="slide", crop_size=(520, 520), stride=(346, 346)),
+)
+optim_wrapper = dict(
+    optimizer=dict(lr=0.02, weight_decay=0.0001),
+)
+tta_model = dict(type="HRNetSegTTAModel")

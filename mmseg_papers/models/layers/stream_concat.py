@@ -1,0 +1,64 @@
+"""Reading several maps of a backbone as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule
+from torch import Tensor
+
+from ...ops import conv1x1_of_upsampled_concat, conv3x3_of_upsampled_concat
+
+
+def select_streams(
+    inputs: Sequence[Tensor], in_index: Sequence[int], channels: Sequence[int], owner: str
+) -> list[Tensor]:
+    """The maps of a backbone that a head or neck reads.
+
+    Args:
+        inputs (Sequence[Tensor]): The backbone's maps, (N, C_r, H_r, W_r).
+        in_index (Sequence[int]): Which of them.
+        channels (Sequence[int]): Their channels.
+        owner (str): The config's name of the reader, for errors.
+
+    Returns:
+        list[Tensor]: The maps in the order of ``in_index``.
+
+    Raises:
+        ValueError: If a map is missing or has other channels.
+    """
+    if max(in_index) >= len(inputs):
+        raise ValueError(
+            f"{owner}.in_index={tuple(in_index)}, but the backbone has {len(inputs)} maps"
+        )
+    streams = [inputs[i] for i in in_index]
+    got = tuple(x.shape[1] for x in streams)
+    if got != tuple(channels):
+        raise ValueError(
+            f"{owner}.in_channels={tuple(channels)}, but the backbone's maps {tuple(in_index)} "
+            f"have {got} channels; set in_channels to these"
+        )
+    return streams
+
+
+def convolve_concat(module: ConvModule, streams: Sequence[Tensor], align_corners: bool) -> Tensor:
+    """A 1x1 or 3x3 ``ConvModule`` over the concatenation of maps resized to the first one.
+
+    Args:
+        module (ConvModule): Convolution, norm and activation.
+        streams (Sequence[Tensor]): (N, C_r, H_r, W_r); together the module's input channels.
+        align_corners (bool): Of the resize.
+
+    Returns:
+        Tensor: (N, O, H_0, W_0).
+    """
+    conv = module.conv
+    if conv.kernel_size == (1, 1):
+        y = conv1x1_of_upsampled_concat(streams, conv.weight, conv.bias, align_corners)
+    else:
+        y = conv3x3_of_upsampled_concat(
+            streams, conv.weight, conv.bias, align_corners, conv.dilation[0]
+        )
+    if module.with_norm:
+        y = module.norm(y)
+    return module.activate(y) if module.with_activation else y
