@@ -1,6 +1,12 @@
 """Transforms."""
 
+from .brightness import RandomBrightness
 from .color import StrictPhotoMetricDistortion
 from .loading import StrictLoadAnnotations, StrictLoadImageFromFile
 
-__all__ = ["StrictLoadAnnotations", "StrictLoadImageFromFile", "StrictPhotoMetricDistortion"]
+__all__ = [
+    "RandomBrightness",
+    "StrictLoadAnnotations",
+    "StrictLoadImageFromFile",
+    "StrictPhotoMetricDistortion",
+]
