@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cpnet, deeplab, dsrl, hanet, hrnet, refinenet, spnet
+from . import cpnet, deeplab, denseaspp, dsrl, hanet, hrnet, refinenet, spnet
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "cpnet": cpnet.convert,
     "deeplab": deeplab.convert,
+    "denseaspp": denseaspp.convert,
     "dsrl": dsrl.convert,
     "hanet": hanet.convert,
     "hrnet": hrnet.convert,

@@ -15,9 +15,12 @@ from .context_prior import (
     gather_context,
 )
 from .conv1x1_pair import conv1x1_pair, conv1x1_pair_reference
+from .conv_norm_relu import conv_norm_relu, conv_norm_relu_reference
+from .dense_block import dense_block, dense_block_reference
 from .feature_affinity import feature_affinity, feature_affinity_reference
 from .gate_rows import gate_rows, gate_rows_reference
 from .max_pool5x5 import MaxPool5x5, max_pool5x5, max_pool5x5_reference
+from .norm_relu_conv1x1 import norm_relu_conv1x1, norm_relu_conv1x1_reference
 from .pool_rows import bin_rows, pool_rows, pool_rows_reference, pool_width
 from .resize_bicubic import resize_bicubic
 from .strip_gate import strip_gate, strip_gate_reference, strip_sum, strip_sum_reference
@@ -61,8 +64,12 @@ __all__ = [
     "conv1x1_pair_reference",
     "conv3x3_of_upsampled_concat",
     "conv3x3_of_upsampled_concat_reference",
+    "conv_norm_relu",
+    "conv_norm_relu_reference",
     "conv_of_constant_concat",
     "conv_of_constant_concat_reference",
+    "dense_block",
+    "dense_block_reference",
     "feature_affinity",
     "feature_affinity_reference",
     "gate_rows",
@@ -70,6 +77,8 @@ __all__ = [
     "gather_context",
     "max_pool5x5",
     "max_pool5x5_reference",
+    "norm_relu_conv1x1",
+    "norm_relu_conv1x1_reference",
     "pool_rows",
     "pool_rows_reference",
     "pool_width",

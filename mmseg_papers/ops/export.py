@@ -13,3 +13,13 @@ def is_exporting() -> bool:
     """
     says = getattr(torch.compiler, "is_exporting", None)
     return torch.onnx.is_in_onnx_export() or (says is not None and says())
+
+
+def is_traced() -> bool:
+    """True while exporting and inside ``torch.compile``, which fuses plain formulas by itself.
+
+    Returns:
+        bool: As :func:`is_exporting` on a PyTorch that cannot tell whether it compiles.
+    """
+    is_compiling = getattr(torch.compiler, "is_compiling", None)
+    return is_exporting() or (is_compiling is not None and is_compiling())

@@ -16,3 +16,17 @@ def accumulation_dtype(x: Tensor) -> torch.dtype:
         torch.dtype: float64 for float64, else float32.
     """
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which a convolution of ``x`` runs.
+
+    Args:
+        x (Tensor): Floating point.
+
+    Returns:
+        torch.dtype: Autocast's under ``torch.autocast``, else that of ``x``.
+    """
+    if x.is_cuda:
+        return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else x.dtype
+    return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else x.dtype

@@ -1,5 +1,6 @@
 """Transforms."""
 
+from .brightness import RandomBrightness
 from .centroid_crop import CentroidCrop
 from .color import StrictPhotoMetricDistortion
 from .color_jitter import ColorJitter, GaussianBlur
@@ -14,6 +15,7 @@ __all__ = [
     "ColorJitter",
     "GaussianBlur",
     "PackRowPosition",
+    "RandomBrightness",
     "RandomGaussianBlur",
     "RandomRelativeResize",
     "StrictLoadAnnotations",

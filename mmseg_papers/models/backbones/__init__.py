@@ -2,6 +2,8 @@
 
 from .aligned_xception import AlignedXception
 from .atrous_resnet import AtrousResNet
+from .dilated_densenet import DilatedDenseNet
+from .dilated_mobilenet_v2 import DilatedMobileNetV2
 from .espnetv2 import ESPNetv2
 from .full_mobilenet_v2 import FullMobileNetV2
 from .hrnet import HighResolutionNet
@@ -13,6 +15,8 @@ from .shufflenet_v2 import ShuffleNetV2
 __all__ = [
     "AlignedXception",
     "AtrousResNet",
+    "DilatedDenseNet",
+    "DilatedMobileNetV2",
     "ESPNetv2",
     "FullMobileNetV2",
     "HighResolutionNet",

@@ -4,6 +4,7 @@ from .aggregation import AggregationModule
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer
+from .dense_block import DenseBlock, DenseLayer, DenseTransition
 from .height_attention import HeightAttention
 from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
@@ -21,6 +22,9 @@ __all__ = [
     "CompleteLoading",
     "DeconvSSSR",
     "DeepLabV3PlusDecoder",
+    "DenseBlock",
+    "DenseLayer",
+    "DenseTransition",
     "FeaturePath",
     "HeightAttention",
     "MixedPoolingModule",

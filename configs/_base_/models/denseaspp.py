@@ -1,0 +1,38 @@
+model = dict(
+    type="FusedEncoderDecoder",
+    data_preprocessor=dict(
+        type="SegDataPreProcessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+    ),
+    backbone=dict(
+        type="DilatedDenseNet",
+        arch="121",
+        output_stride=8,
+        out_indices=(3,),
+        norm_cfg=dict(type="SyncBN", requires_grad=True),
+        init_cfg=dict(
+            type="Pretrained",
+            checkpoint="https://download.pytorch.org/models/densenet121-a639ec97.pth",
+            prefix="features",
+        ),
+    ),
+    decode_head=dict(
+        type="DenseASPPHead",
+        in_channels=512,
+        bottleneck_channels=128,
+        growth_channels=64,
+        dilations=(3, 6, 12, 18, 24),
+        pyramid_dropout_ratio=0.1,
+        dropout_ratio=0.1,
+        num_classes=19,
+        norm_cfg=dict(type="SyncBN", requires_grad=True, momentum=0.0003),
+        align_corners=True,
+        loss_decode=dict(type="CrossEntropyLoss"),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)

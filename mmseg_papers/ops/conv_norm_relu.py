@@ -1,0 +1,35 @@
+"""Conv - BN - ReLU in one map at inference."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .batch_norm import NormState, is_batch_norm
+
+
+def conv_norm_relu_reference(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """Plain form of :func:`conv_norm_relu`: convolve, normalise, ReLU."""
+    return F.relu(norm(conv(x)), inplace=True)
+
+
+def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """Convolve, normalise and ReLU, with the norm folded into the conv's weights at inference.
+
+    Where gradients or batch statistics are asked for, or the norm is no batch norm, this is the
+    plain form.
+
+    Args:
+        x (Tensor): (N, C, H, W).
+        conv (nn.Conv2d): Without bias.
+        norm (nn.Module): Of its output channels.
+
+    Returns:
+        Tensor: (N, M, H', W').
+    """
+    if torch.is_grad_enabled() or norm.training or not is_batch_norm(norm):
+        return conv_norm_relu_reference(x, conv, norm)
+    scale, shift = NormState.of(norm).affine(norm.weight, norm.bias)
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups).relu_()
