@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import cpnet, deeplab, denseaspp, dsrl, hanet, hrnet, refinenet, spnet
+from .tensorflow import read_tensorflow_checkpoint
 
 #: paper -> its converter
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
@@ -60,4 +61,4 @@ def convert_state_dict(
     return CONVERTERS[paper](tensors, **options)
 
 
-__all__ = ["CONVERTERS", "convert_state_dict"]
+__all__ = ["CONVERTERS", "convert_state_dict", "read_tensorflow_checkpoint"]

@@ -16,13 +16,8 @@ def rename(
 
     Args:
         state_dict (dict[str, Tensor]): Weights.
-<<<<<<< HEAD
         rules (Sequence[tuple[str, str | Callable[[re.Match], str] | None]]): Regular expressions
             and what replaces the match, as for ``re.sub``; None drops the key.
-=======
-        rules (Sequence[tuple[str, str | Callable | None]]): Regular expressions and what replaces
-            the match: a template, or a function of the match; None drops the key.
->>>>>>> paper-refinenet
 
     Returns:
         dict[str, Tensor]: Weights under their names here.
@@ -35,13 +30,8 @@ def rename(
         for pattern, replacement in rules:
             if match := re.match(pattern, key):
                 if replacement is not None:
-<<<<<<< HEAD
                     is_template = isinstance(replacement, str)
                     start = match.expand(replacement) if is_template else replacement(match)
-=======
-                    is_text = isinstance(replacement, str)
-                    start = match.expand(replacement) if is_text else replacement(match)
->>>>>>> paper-refinenet
                     renamed[start + key[match.end() :]] = value
                 break
         else:

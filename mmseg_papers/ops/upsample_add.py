@@ -214,11 +214,11 @@ def _forward(
     return out
 
 
-<<<<<<< HEAD
 def _is_product(in_size: Sequence[int], size: Sequence[int], mode: str, out: Tensor) -> bool:
     """Whether a map is resized by matrix products."""
     return mode == "bilinear" and not _is_half(out) and is_separable_cheaper(in_size, size)
-=======
+
+
 def _resizes_into_sum(xs: Sequence[Tensor], size: Sequence[int]) -> bool:
     """Whether one map is resized, so that PyTorch's result of that can take up the others."""
     others = [x for x in xs if x.shape[2:] != tuple(size)]
@@ -227,7 +227,6 @@ def _resizes_into_sum(xs: Sequence[Tensor], size: Sequence[int]) -> bool:
         and not (others[0].is_cuda or _is_half(others[0]) or others[0].numel() == 0)
         and _layout(others[0]) == _layout(xs[0])
     )
->>>>>>> paper-refinenet
 
 
 def _is_half(x: Tensor) -> bool:
