@@ -1,6 +1,6 @@
 _base_ = "./hrnetv2_w48_4xb3-120k_cityscapes-512x1024.py"
-# All four streams from stage 2 on, from scratch. The paper tunes the width to the cost of W48 without
-# printing it; with 42 the multiply-adds at 1024 x 2048 are 749.2 G, W48's 747.5 G.
+# All four streams from stage 2 on, from scratch. The paper tunes the width to the cost of W48
+# without printing it; with 42 the multiply-adds at 1024 x 2048 are 749.2 G, W48's 747.5 G.
 model = dict(
     backbone=dict(
         arch=None,
