@@ -76,6 +76,9 @@ class FlipSlideEncoderDecoder(FusedEncoderDecoder):
         mean = windows.merge(probabilities(), inputs.dtype)
         return mean[:, :, top : top + height, left : left + width].log()
 
+    def _why_prediction_is_not_fused(self) -> str:
+        return f"{type(self).__name__} averages probabilities"
+
     def postprocess_result(
         self, seg_logits: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:

@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 
 from mmseg_papers.models.segmentors import FusedSegTTAModel
 
-from .tiny_models import auxiliary, head, images, labelled, model_config, with_meta
+from .tiny_models import auxiliary, head, images, labelled, model_config, one_channel, with_meta
 
 CROP, STRIDE = (24, 32), (16, 21)
 SLIDE = dict(mode="slide", crop_size=CROP, stride=STRIDE)
@@ -109,7 +109,7 @@ def test_trains_as_the_fused_segmentor():
     ("options", "message"),
     [
         (dict(test_cfg=dict(mode="whole")), "mode must be 'slide' .* got 'whole'"),
-        (dict(decode_head=head(num_classes=2, out_channels=1)), "at least 2 .* got 1"),
+        (dict(decode_head=one_channel(0.5)), "at least 2 .* got 1"),
     ],
 )
 def test_refusals(options, message):

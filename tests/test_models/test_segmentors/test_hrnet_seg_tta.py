@@ -5,7 +5,7 @@ import torch
 from mmseg.registry import MODELS
 
 from .test_fused_seg_tta import augmented
-from .tiny_models import build_pair, head, model_config
+from .tiny_models import build_pair, head, model_config, one_channel
 
 PAIRS = [(2, 3), (6, 5)]
 ORDER = [0, 1, 3, 2, 4, 6, 5, *range(7, 19)]
@@ -71,6 +71,6 @@ def test_refuses_unfit_pairs(pair):
 
 
 def test_refuses_one_channel():
-    _, model = build_pair(model_config(head(num_classes=2, out_channels=1, threshold=0.6)))
+    _, model = build_pair(model_config(one_channel(0.6)))
     with pytest.raises(ValueError, match="more than one output channel"):
         run(model, augmented())
