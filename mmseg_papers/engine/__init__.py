@@ -3,6 +3,7 @@
 from .checkpoint_globals import allow_checkpoint_globals
 from .fine_tune_hook import FineTuneHook
 from .pretrained_weights import register_weights_loader
+from .single_image_hook import SingleImageHook
 from .validation_hooks import ValidationLossHook, ValidationPicturesHook
 
 allow_checkpoint_globals()
@@ -10,6 +11,7 @@ register_weights_loader()
 
 __all__ = [
     "FineTuneHook",
+    "SingleImageHook",
     "ValidationLossHook",
     "ValidationPicturesHook",
     "allow_checkpoint_globals",

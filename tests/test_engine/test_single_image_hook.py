@@ -1,0 +1,69 @@
+"""Every family trains on one image, or says before training which layers cannot."""
+
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.engine.single_image_hook import norms_of_one_value, single_image_cure
+
+from ..generated_data import shrink
+from ..test_configs import OPTIONS, without_pretrained
+
+#: Folder -> its first config of CamVid.
+FAMILIES = {
+    file.parent.name: name
+    for name, file in reversed(packaged_configs().items())
+    if "camvid-360x480" in name
+}
+
+
+def runner_of(folder, path, **options):
+    config = shrink(
+        Config.fromfile(packaged_configs()[FAMILIES[folder]]), path, **OPTIONS.get(folder, {})
+    )
+    config.model = without_pretrained(config.model)
+    config.merge_from_dict(options)
+    return Runner.from_cfg(config)
+
+
+@pytest.mark.parametrize("folder", FAMILIES)
+def test_finds_what_fails(folder, tmp_path):
+    runner = runner_of(folder, tmp_path)
+    loader = runner.build_dataloader(runner.cfg.train_dataloader, seed=0)
+    names = norms_of_one_value(runner.model, loader)
+    data = runner.model.data_preprocessor(loader.collate_fn([loader.dataset[0]]), True)
+    if names:
+        with pytest.raises(ValueError, match="(more than 1|one) value (per|a) channel"):
+            runner.model(**data, mode="loss")
+    else:
+        losses = runner.model(**data, mode="loss")
+        assert all(torch.isfinite(loss).all() for loss in losses.values())
+
+
+def test_refuses_before_training(tmp_path):
+    runner = runner_of("deeplabv3plus", tmp_path, **{"train_dataloader.batch_size": 1})
+    with pytest.raises(ValueError, match=r"image_pool.*batch_size to at least 2.*norm_cfg"):
+        runner.train()
+    counts = [v for k, v in runner.model.state_dict().items() if "num_batches" in k]
+    assert counts
+    assert not any(counts)
+
+
+@pytest.mark.parametrize(
+    ("length", "options", "cure"),
+    [
+        (5, dict(batch_size=1), "batch_size to at least 2"),
+        (5, dict(batch_size=4), "5 images .* leave a last one .*drop_last=True"),
+        (5, dict(batch_size=4, drop_last=True), None),
+        (6, dict(batch_size=4), None),
+    ],
+)
+def test_single_image_cure(length, options, cure):
+    got = single_image_cure(DataLoader(range(length), **options))
+    assert (got is None) == (cure is None)
+    assert cure is None or re.search(cure, got)
