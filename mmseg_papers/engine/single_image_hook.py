@@ -41,9 +41,9 @@ class SingleImageHook(Hook):
         names = norms_of_one_value(model, runner.train_dataloader)
         if names:
             raise ValueError(
-                f"batch norm cannot train {', '.join(names)} on a batch of one image, where it sees "
-                f"one value of each channel: {cure}, or give the modules that hold these layers "
-                "norm_cfg=dict(type='GN', num_groups=32)"
+                f"batch norm cannot train {', '.join(names)} on a batch of one image, where it "
+                f"sees one value of each channel: {cure}, or give the modules that hold these "
+                "layers norm_cfg=dict(type='GN', num_groups=32)"
             )
 
 
@@ -61,8 +61,8 @@ def single_image_cure(loader: DataLoader) -> str | None:
     ends = not isinstance(loader.sampler, InfiniteSampler)
     if ends and not loader.drop_last and len(loader.sampler) % loader.batch_size == 1:
         return (
-            f"{len(loader.sampler)} images in batches of {loader.batch_size} leave a last one of one "
-            "image; set train_dataloader.drop_last=True"
+            f"{len(loader.sampler)} images in batches of {loader.batch_size} leave a last one of "
+            "one image; set train_dataloader.drop_last=True"
         )
     return None
 

@@ -38,7 +38,7 @@ def test_finds_what_fails(folder, tmp_path):
     names = norms_of_one_value(runner.model, loader)
     data = runner.model.data_preprocessor(loader.collate_fn([loader.dataset[0]]), True)
     if names:
-        with pytest.raises(ValueError, match="(more than 1|one) value (per|a) channel"):
+        with pytest.raises(ValueError, match=r"(more than 1|one) value (per|a) channel"):
             runner.model(**data, mode="loss")
     else:
         losses = runner.model(**data, mode="loss")
