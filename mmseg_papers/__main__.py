@@ -60,7 +60,7 @@ def resolved_config(name: str) -> Config:
     """A packaged config with its bases merged in, so that it stands alone.
 
     Args:
-        name (str): Its name, with or without ``.py`` and folder; or an existing file of one's own.
+        name (str): Its name, with or without ``.py`` and folder; a file that exists comes first.
 
     Returns:
         Config: The config.
@@ -68,10 +68,10 @@ def resolved_config(name: str) -> Config:
     Raises:
         ValueError: If there is no such config; names the nearest ones.
     """
+    if Path(name).is_file():
+        return Config.fromfile(name)
     configs = packaged_configs()
     stem = Path(name).name.removesuffix(".py")
-    if stem not in configs and Path(name).is_file():
-        return Config.fromfile(name)
     if stem not in configs:
         near = difflib.get_close_matches(stem, configs, n=3, cutoff=0.3)
         raise ValueError(

@@ -42,6 +42,12 @@ def test_config_is_written_once(tmp_path, capsys):
     assert file.read_text() == "mine"
 
 
+def test_a_file_comes_before_a_packaged_config(tmp_path, capsys):
+    (tmp_path / f"{NAME}.py").write_text("mine = 1")
+    assert main(["config", str(tmp_path / f"{NAME}.py")]) == 0
+    assert capsys.readouterr().out.strip() == "mine = 1"
+
+
 def test_config_unknown(tmp_path, capsys):
     assert main(["config", "hrnet_w48", "--dest", str(tmp_path / "new")]) == 1
     assert "Did you mean hrnetv2_w48" in capsys.readouterr().err
