@@ -1,11 +1,11 @@
-"""Command line: ``python -m mmseg_papers check``, ``config`` and ``predict``."""
+"""Command line: ``mmseg-papers VERB``, also ``python -m mmseg_papers VERB``."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +16,12 @@ from mmengine.config import Config, DictAction
 from rich.progress import track
 
 from . import LINE, __version__
-from .apis import Predictor, find_files, predict_files
+from .apis import Entry, Predictor, download, entries, entry, find_files, predict_files
+from .apis.zoo import CONFIGS, MIM, packaged_configs, resolved_config
 from .stack import LINES, installed_version
 
-CONFIGS = Path(__file__).parent / ".mim" / "configs"
+#: Verbs that are tools of ``mim run mmseg_papers``, too.
+TOOLS = {"benchmark": "compare this package's speed and memory with stock PyTorch's"}
 
 
 def environment() -> dict[str, str]:
@@ -44,42 +46,6 @@ def environment() -> dict[str, str]:
         "GPU": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         or "none; everything runs on the CPU",
     }
-
-
-def packaged_configs() -> dict[str, Path]:
-    """The configs that come with the package.
-
-    Returns:
-        dict[str, Path]: Name without ``.py`` -> file, without the shared parts of ``_base_``.
-    """
-    files = sorted(CONFIGS.glob("[!_]*/*.py"))
-    return {file.stem: file for file in files}
-
-
-def resolved_config(name: str) -> Config:
-    """A packaged config with its bases merged in, so that it stands alone.
-
-    Args:
-        name (str): Its name, with or without ``.py`` and folder; a file that exists comes first.
-
-    Returns:
-        Config: The config.
-
-    Raises:
-        ValueError: If there is no such config; names the nearest ones.
-    """
-    if Path(name).is_file():
-        return Config.fromfile(name)
-    configs = packaged_configs()
-    stem = Path(name).name.removesuffix(".py")
-    if stem not in configs:
-        near = difflib.get_close_matches(stem, configs, n=3, cutoff=0.3)
-        raise ValueError(
-            f"no config {stem!r} in mmseg-papers {__version__}. "
-            + (f"Did you mean {', '.join(near)}? " if near else "")
-            + "`python -m mmseg_papers config` lists all"
-        )
-    return Config.fromfile(configs[stem])
 
 
 def on_own_data(
@@ -179,6 +145,84 @@ def predict_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def list_command(args: argparse.Namespace) -> int:
+    """Run ``list``; the exit status is 1 if nothing fits."""
+    found = entries(args.pattern)
+    if not found:
+        print(f"no config and no paper fits {args.pattern!r}", file=sys.stderr)
+        return 1
+    width = max(len(e.name) for e in found)
+    for paper in dict.fromkeys(e.paper for e in found):
+        print(f"{paper.name}: {paper.title}")
+        for e in found:
+            if e.paper == paper:
+                print(
+                    f"  {e.name:<{width}}  {e.parameters:7.2f} M  {e.multiply_adds:8.2f} G at "
+                    f"{e.input_size[0]}x{e.input_size[1]}{'  weights' * (e.weights is not None)}"
+                )
+    return 0
+
+
+def info_command(args: argparse.Namespace) -> int:
+    """Run ``info``; the exit status is 1 if there is no such config."""
+    try:
+        rows = described(entry(args.name))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for part, text in rows:
+        print(f"{part:<16}{text}")
+    return 0
+
+
+def described(found: Entry) -> list[tuple[str, str]]:
+    """What ``info`` prints of a config.
+
+    Args:
+        found (Entry): The config.
+
+    Returns:
+        list[tuple[str, str]]: Part and its text, in the order of lines.
+    """
+    height, width = found.input_size
+    preprocessing = found.preprocessing
+    rows = [
+        ("config", str(found.config)),
+        ("paper", f"{found.paper.title}, {found.paper.url}"),
+        ("authors' code", f"{found.paper.code_url} at {found.paper.code_version}"),
+        ("its licence", found.paper.license),
+        ("architecture", ", ".join(found.architecture)),
+        ("parameters", f"{found.parameters} M"),
+        ("multiply-adds", f"{found.multiply_adds} G at {height}x{width}, plain formulas"),
+        ("training data", found.training_data),
+        ("classes", f"{len(found.classes)}: {', '.join(found.classes)}"),
+        ("channels", preprocessing["channels"]),
+        ("mean, std", f"{preprocessing['mean']}, {preprocessing['std']}"),
+        ("test pipeline", ", ".join(step["type"] for step in preprocessing["pipeline"])),
+    ]
+    for result in found.results:
+        metrics = ", ".join(f"{metric} {value}" for metric, value in result["Metrics"].items())
+        rows.append(("result", f"{result['Dataset']}: {metrics} ({result['Source']})"))
+    for count in found.published:
+        rows.append(("published", f"{count['Quantity']} {count['Value']} ({count['Source']})"))
+    rows.append(("weights", found.weights or "none are hosted"))
+    if found.weights is not None:
+        rows.append(("their licence", found.license))
+    return rows
+
+
+def download_command(args: argparse.Namespace) -> int:
+    """Run ``download``; the exit status is 1 if there are no weights or they do not arrive whole."""
+    try:
+        found = entry(args.name)
+        print(f"licence of these weights: {found.license}")
+        print(f"wrote {download(found.name, args.dest)}")
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
@@ -188,9 +232,19 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         int: Exit status, 0 or 1.
     """
-    parser = argparse.ArgumentParser(prog="python -m mmseg_papers")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in TOOLS:
+        return subprocess.call([sys.executable, MIM / "tools" / f"{argv[0]}.py", *argv[1:]])
+    parser = argparse.ArgumentParser(prog="mmseg-papers")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="show the versions and devices in use")
+    listing = commands.add_parser("list", help="list papers and configs with their sizes")
+    listing.add_argument("pattern", nargs="?", default="*", help="such as 'ocrnet*ade20k*' or hanet")
+    info = commands.add_parser("info", help="show what is known about a packaged config")
+    info.add_argument("name", help="a config's name")
+    fetching = commands.add_parser("download", help="download a packaged config's weights")
+    fetching.add_argument("name", help="a config's name")
+    fetching.add_argument("--dest", type=Path, default=Path(), metavar="DIR", help="(here)")
     config = commands.add_parser("config", help="print or write a packaged config")
     config.add_argument("name", nargs="?", help="a config's name; none lists them")
     config.add_argument("--dest", type=Path, metavar="DIR", help="write it there")
@@ -211,11 +265,19 @@ def main(argv: list[str] | None = None) -> int:
     predict.add_argument("--batch-size", type=int, default=1, metavar="N")
     predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
     predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
+    for verb, purpose in TOOLS.items():
+        commands.add_parser(verb, help=purpose)
     args = parser.parse_args(argv)
     if args.command == "config" and (args.data_root is None) != (args.classes is None):
         parser.error("--data-root and --classes go together")
-    if args.command == "predict":
-        return predict_command(args)
+    run = {
+        "list": list_command,
+        "info": info_command,
+        "download": download_command,
+        "predict": predict_command,
+    }.get(args.command)
+    if run is not None:
+        return run(args)
     if args.command == "check":
         for part, state in environment().items():
             print(f"{part:<16}{state}")
