@@ -17,6 +17,7 @@ from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from torch import nn
 
+from ..checkpoints.fetching import fetch
 from .predictor import dataset_meta, names_and_colors
 
 #: ``model-index.yml`` and the folders it names, as OpenMIM reads them.
@@ -159,6 +160,31 @@ def entry(name: str) -> Entry:
     """
     name = _packaged_config(name).stem
     return next(e for e in _entries() if e.name == name)
+
+
+def download(name: str, folder: str | Path = ".") -> Path:
+    """Download the weights of a config, whole or not at all.
+
+    Args:
+        name (str): The config's name.
+        folder (str | Path): Made if it does not exist. Default: the current one.
+
+    Returns:
+        Path: The file, named as at its source.
+
+    Raises:
+        ValueError: If there is no such config, its weights are not hosted, or the file that
+            arrived is another one (by its SHA-256).
+        OSError: If the file does not arrive or cannot be written.
+    """
+    found = entry(name)
+    if found.weights is None:
+        raise ValueError(
+            f"no weights of {found.name} are hosted. The authors may publish theirs with their "
+            f"code, {found.paper.code_url} (licence: {found.paper.license}); the paper's card, "
+            f"{found.config.parent.name}/README.md among the configs, says how to use them"
+        )
+    return fetch(found.weights, Path(folder) / Path(found.weights).name, found.sha256)
 
 
 def build_model(
