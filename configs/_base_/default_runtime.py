@@ -12,9 +12,8 @@ log_level = "INFO"
 load_from = None
 resume = False
 tta_model = dict(type="FusedSegTTAModel")
-custom_hooks = [
-    dict(type="SingleImageHook"),
-    # dict(type="EarlyStoppingHook", monitor="mIoU", patience=5),
-    # dict(type="ValidationLossHook"),
-    # dict(type="ValidationPicturesHook"),
-]
+# custom_hooks = [
+#     dict(type="EarlyStoppingHook", monitor="mIoU", patience=5),
+#     dict(type="ValidationLossHook"),
+#     dict(type="ValidationPicturesHook"),
+# ]
