@@ -239,7 +239,9 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="show the versions and devices in use")
     listing = commands.add_parser("list", help="list papers and configs with their sizes")
-    listing.add_argument("pattern", nargs="?", default="*", help="such as 'ocrnet*ade20k*' or hanet")
+    listing.add_argument(
+        "pattern", nargs="?", default="*", help="such as 'ocrnet*ade20k*' or hanet"
+    )
     info = commands.add_parser("info", help="show what is known about a packaged config")
     info.add_argument("name", help="a config's name")
     fetching = commands.add_parser("download", help="download a packaged config's weights")

@@ -3,10 +3,10 @@
     python tools/verify_tables.py            # every config with a published count
     python tools/verify_tables.py 'hanet*'   # some, those without a published count too
 
-One convention for all: parameters are those of training, auxiliary heads included. Multiply-adds are
-those of the convolutions and matrix products of one image through the predicting network up to its
-logits, with each operation in its plain formula; a multiplication and its addition are one. What
-others count differently stands in the last column, from ``Published`` in ``configs/*/metafile.yaml``.
+One convention for all: parameters are those of training, auxiliary heads included. Multiply-adds
+are those of the convolutions and matrix products of one image through the predicting network up to
+its logits, with each operation in its plain formula; a multiplication and its addition are one.
+Published counts are ``Published`` of ``configs/*/metafile.yaml``, with the reason where they differ.
 
 Exits with 1 if a metafile is wrong, or a difference is not explained.
 """

@@ -37,7 +37,7 @@ def multiply_adds(call: Callable, *inputs: Any) -> int:
 
 @contextmanager
 def plain_formulas() -> Iterator[None]:
-    """Let this package's models run the ``*_reference`` of each operation, as the papers draw it."""
+    """Let this package's models run the ``*_reference`` of each operation, as papers draw it."""
     plain = {
         function: getattr(ops, f"{name}_reference")
         for name, function in vars(ops).items()

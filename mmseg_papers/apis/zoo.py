@@ -54,7 +54,7 @@ class Entry:
     multiply_adds: float
     #: Height and width of the image that ``multiply_adds`` is for.
     input_size: tuple[int, int]
-    #: As in the metafile: ``Dataset``, ``Metrics`` and ``Source``, which says whose weights they are.
+    #: As in the metafile: ``Dataset``, ``Metrics`` and ``Source``, which says of whose weights.
     results: tuple[dict[str, Any], ...]
     #: Counts that others print: ``Quantity``, ``Value``, ``Source`` and why it differs from ours.
     published: tuple[dict[str, Any], ...]
@@ -193,7 +193,7 @@ def build_model(
     """Build the model of a config, without a runner.
 
     Synchronised batch norms become ordinary ones, since there is one process. The model knows its
-    config (``cfg``) and classes (``dataset_meta``), so that ``mmseg.apis.inference_model`` takes it.
+    config (``cfg``) and classes (``dataset_meta``), which ``mmseg.apis.inference_model`` reads.
 
     Args:
         name (str): A packaged config's name, or a config file.

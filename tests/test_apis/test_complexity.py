@@ -9,7 +9,6 @@ from mmseg_papers.models.layers import stream_concat
 from mmseg_papers.ops import (
     conv1x1_of_upsampled_concat,
     conv1x1_of_upsampled_concat_reference,
-    max_pool5x5,
 )
 
 
