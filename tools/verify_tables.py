@@ -6,7 +6,7 @@
 One convention for all: parameters are those of training, auxiliary heads included. Multiply-adds
 are those of the convolutions and matrix products of one image through the predicting network up to
 its logits, with each operation in its plain formula; a multiplication and its addition are one.
-Published counts are ``Published`` of ``configs/*/metafile.yaml``, with the reason where they differ.
+The published ones, and why they differ, are ``Published`` in ``configs/*/metafile.yaml``.
 
 Exits with 1 if a metafile is wrong, or a difference is not explained.
 """
