@@ -95,7 +95,7 @@ def test_entry():
     found = entry(f"configs/dsrl/{SMALL}.py")
     assert (found.name, found.paper.name, found.training_data) == (SMALL, "DSRL", "CamVid")
     assert found.input_size == (180, 240)
-    assert found.classes[0] == "Sky"
+    assert found.classes[0] == "sky"
     assert len(found.classes) == 11
     steps = found.preprocessing.pop("pipeline")
     assert [step["type"] for step in steps][0] == "LoadImageFromFile"
