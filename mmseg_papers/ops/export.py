@@ -1,18 +1,38 @@
-"""Whether a graph is being written to a file."""
+"""Where operations compute their plain formulas: while a graph is written, or when asked."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+
+_asked = False
+
+
+@contextmanager
+def use_references() -> Iterator[None]:
+    """Let every operation compute its ``*_reference``, to compare a whole model with and without.
+
+    Not safe in several threads at once.
+    """
+    global _asked
+    before, _asked = _asked, True
+    try:
+        yield
+    finally:
+        _asked = before
 
 
 def is_exporting() -> bool:
     """True inside ``torch.export`` and ONNX export, whose files must hold no operation of ours.
 
     Returns:
-        bool: Always False for ``torch.export`` on a PyTorch that cannot tell (before 2.7).
+        bool: True inside :func:`use_references`, too; always False for ``torch.export`` on a
+        PyTorch that cannot tell (before 2.7).
     """
     says = getattr(torch.compiler, "is_exporting", None)
-    return torch.onnx.is_in_onnx_export() or (says is not None and says())
+    return _asked or torch.onnx.is_in_onnx_export() or (says is not None and says())
 
 
 def is_traced() -> bool:
