@@ -152,13 +152,14 @@ def list_command(args: argparse.Namespace) -> int:
         print(f"no config and no paper fits {args.pattern!r}", file=sys.stderr)
         return 1
     width = max(len(e.name) for e in found)
+    print(f"{'':<{width}}  parameters  multiply-adds")
     for paper in dict.fromkeys(e.paper for e in found):
         print(f"{paper.name}: {paper.title}")
         for e in found:
             if e.paper == paper:
                 print(
-                    f"  {e.name:<{width}}  {e.parameters:7.2f} M  {e.multiply_adds:8.2f} G at "
-                    f"{e.input_size[0]}x{e.input_size[1]}{'  weights' * (e.weights is not None)}"
+                    f"{e.name:<{width}}  {e.parameters:8.2f} M  {e.multiply_adds:7.2f} G at "
+                    f"{e.input_size[0]}x{e.input_size[1]}{', has weights' * (e.weights is not None)}"
                 )
     return 0
 
@@ -204,7 +205,8 @@ def described(found: Entry) -> list[tuple[str, str]]:
         metrics = ", ".join(f"{metric} {value}" for metric, value in result["Metrics"].items())
         rows.append(("result", f"{result['Dataset']}: {metrics} ({result['Source']})"))
     for count in found.published:
-        rows.append(("published", f"{count['Quantity']} {count['Value']} ({count['Source']})"))
+        source = "; ".join(count[key] for key in ("Source", "Difference") if key in count)
+        rows.append(("published", f"{count['Quantity']} {count['Value']} ({source})"))
     rows.append(("weights", found.weights or "none are hosted"))
     if found.weights is not None:
         rows.append(("their licence", found.license))
@@ -212,11 +214,10 @@ def described(found: Entry) -> list[tuple[str, str]]:
 
 
 def download_command(args: argparse.Namespace) -> int:
-    """Run ``download``; the exit status is 1 if there are no weights or they do not arrive whole."""
+    """Run ``download``; the exit status is 1 if there are no weights or they do not arrive."""
     try:
-        found = entry(args.name)
-        print(f"licence of these weights: {found.license}")
-        print(f"wrote {download(found.name, args.dest)}")
+        file = download(args.name, args.dest)
+        print(f"wrote {file}; licence of these weights: {entry(args.name).license}")
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -173,9 +173,8 @@ def download(name: str, folder: str | Path = ".") -> Path:
         Path: The file, named as at its source.
 
     Raises:
-        ValueError: If there is no such config, its weights are not hosted, or the file that
-            arrived is another one (by its SHA-256).
-        OSError: If the file does not arrive or cannot be written.
+        ValueError: If there is no such config or its weights are not hosted.
+        OSError: If the file does not arrive, has another SHA-256 or cannot be written.
     """
     found = entry(name)
     if found.weights is None:
