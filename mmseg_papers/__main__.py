@@ -157,9 +157,10 @@ def list_command(args: argparse.Namespace) -> int:
         print(f"{paper.name}: {paper.title}")
         for e in found:
             if e.paper == paper:
+                height, wide = e.input_size
                 print(
                     f"{e.name:<{width}}  {e.parameters:8.2f} M  {e.multiply_adds:7.2f} G at "
-                    f"{e.input_size[0]}x{e.input_size[1]}{', has weights' * (e.weights is not None)}"
+                    f"{height}x{wide}{', has weights' * (e.weights is not None)}"
                 )
     return 0
 
