@@ -21,7 +21,8 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmseg.registry import MODELS
 
-from mmseg_papers.apis import Entry, entries, multiply_adds, plain_formulas
+from mmseg_papers.apis import Entry, entries, multiply_adds
+from mmseg_papers.ops import use_references
 
 UNITS = {
     "Parameters (M)": 1e6,
@@ -40,7 +41,7 @@ def count(entry: Entry) -> tuple[int, int]:
     Returns:
         tuple[int, int]: Both, of an image of ``entry.input_size``.
     """
-    with torch.device("meta"), plain_formulas():
+    with torch.device("meta"), use_references():
         model = MODELS.build(Config.fromfile(entry.config).model)
         parameters = sum(p.numel() for p in model.parameters())
         model = revert_sync_batchnorm(model).to("meta").eval()

@@ -1,6 +1,6 @@
 """Asking from Python, without a runner: what there is, models by name, label maps of images."""
 
-from .complexity import multiply_adds, plain_formulas
+from .complexity import multiply_adds
 from .huge_image import predict_huge_image
 from .predict_files import find_files, predict_files
 from .predictor import Prediction, Predictor
@@ -18,7 +18,6 @@ __all__ = [
     "find_files",
     "multiply_adds",
     "papers",
-    "plain_formulas",
     "predict_files",
     "predict_huge_image",
 ]

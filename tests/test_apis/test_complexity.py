@@ -4,12 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_papers.apis import multiply_adds, plain_formulas
-from mmseg_papers.models.layers import stream_concat
-from mmseg_papers.ops import (
-    conv1x1_of_upsampled_concat,
-    conv1x1_of_upsampled_concat_reference,
-)
+from mmseg_papers.apis import multiply_adds
+from mmseg_papers.ops import conv1x1_of_upsampled_concat, use_references
 
 
 @pytest.mark.parametrize(
@@ -26,13 +22,9 @@ def test_counts(call, expected):
     assert multiply_adds(call, torch.randn(1, 4, 8, 8)) == expected
 
 
-def test_plain_formulas_end():
-    assert stream_concat.conv1x1_of_upsampled_concat is conv1x1_of_upsampled_concat
-    with plain_formulas():
-        plain = stream_concat.conv1x1_of_upsampled_concat
-        xs = [torch.randn(1, 2, 4, 4), torch.randn(1, 2, 2, 2)]
-        weight = torch.randn(3, 4, 1, 1)
-        expected = conv1x1_of_upsampled_concat_reference(xs, weight)
-        torch.testing.assert_close(plain(xs, weight), expected)
-        assert multiply_adds(plain, xs, weight) == 16 * 3 * 4
-    assert stream_concat.conv1x1_of_upsampled_concat is conv1x1_of_upsampled_concat
+def test_references_are_counted_whole():
+    xs = [torch.randn(1, 64, 4, 4), torch.randn(1, 64, 2, 2)]
+    weight = torch.randn(3, 128, 1, 1)
+    assert multiply_adds(conv1x1_of_upsampled_concat, xs, weight) == (16 + 4) * 3 * 64
+    with use_references():
+        assert multiply_adds(conv1x1_of_upsampled_concat, xs, weight) == 16 * 3 * 128

@@ -5,9 +5,10 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from mmseg_papers.apis import multiply_adds, plain_formulas
+from mmseg_papers.apis import multiply_adds
 from mmseg_papers.apis.zoo import packaged_configs
 from mmseg_papers.models.decode_heads import SPHead
+from mmseg_papers.ops import use_references
 
 NORM = dict(type="BN")
 
@@ -27,7 +28,7 @@ def test_multiply_adds_of_the_published_networks(name, size, backbone, head):
     with torch.device("meta"):
         model = MODELS.build(Config.fromfile(packaged_configs()[name]).model).eval()
         x = torch.empty(1, 3, *size)
-        with plain_formulas():
+        with use_references():
             of_backbone = multiply_adds(model.backbone, x)
             of_head = multiply_adds(model.decode_head, model.backbone(x))
     if backbone is None:
