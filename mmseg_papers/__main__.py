@@ -123,6 +123,32 @@ def write_config(config: Config, folder: Path) -> Path:
     return target
 
 
+def check_command(args: argparse.Namespace) -> int:
+    """Run ``check``."""
+    for part, state in environment().items():
+        print(f"{part:<16}{state}")
+    return 0
+
+
+def config_command(args: argparse.Namespace) -> int:
+    """Run ``config``; the exit status is 1 if a config cannot be read, changed or written."""
+    if args.name is None:
+        print("\n".join(packaged_configs()))
+        return 0
+    try:
+        found = resolved_config(args.name)
+        if args.classes is not None:
+            found = on_own_data(found, args.data_root, args.classes, args.data_options)
+        if args.dest is None:
+            print(found.pretty_text)
+        else:
+            print(f"wrote {write_config(found, args.dest)}")
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def predict_command(args: argparse.Namespace) -> int:
     """Run ``predict``; the exit status is 1 if a file, config or checkpoint cannot be used."""
     try:
@@ -239,16 +265,20 @@ def main(argv: list[str] | None = None) -> int:
         return subprocess.call([sys.executable, MIM / "tools" / f"{argv[0]}.py", *argv[1:]])
     parser = argparse.ArgumentParser(prog="mmseg-papers")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="show the versions and devices in use")
+    check = commands.add_parser("check", help="show the versions and devices in use")
+    check.set_defaults(run=check_command)
     listing = commands.add_parser("list", help="list papers and configs with their sizes")
     listing.add_argument(
         "pattern", nargs="?", default="*", help="such as 'ocrnet*ade20k*' or hanet"
     )
+    listing.set_defaults(run=list_command)
     info = commands.add_parser("info", help="show what is known about a packaged config")
     info.add_argument("name", help="a config's name")
+    info.set_defaults(run=info_command)
     fetching = commands.add_parser("download", help="download a packaged config's weights")
     fetching.add_argument("name", help="a config's name")
     fetching.add_argument("--dest", type=Path, default=Path(), metavar="DIR", help="(here)")
+    fetching.set_defaults(run=download_command)
     config = commands.add_parser("config", help="print or write a packaged config")
     config.add_argument("name", nargs="?", help="a config's name; none lists them")
     config.add_argument("--dest", type=Path, metavar="DIR", help="write it there")
@@ -261,6 +291,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="KEY=VALUE",
         help="options of FolderDataset, such as label_colors='[(0,0,0),(255,0,0)]'",
     )
+    config.set_defaults(run=config_command)
     predict = commands.add_parser("predict", help="draw what a model sees in images and videos")
     predict.add_argument("config", help="a config file, or a packaged config's name")
     predict.add_argument("checkpoint")
@@ -269,37 +300,13 @@ def main(argv: list[str] | None = None) -> int:
     predict.add_argument("--batch-size", type=int, default=1, metavar="N")
     predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
     predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
+    predict.set_defaults(run=predict_command)
     for verb, purpose in TOOLS.items():
         commands.add_parser(verb, help=purpose)
     args = parser.parse_args(argv)
     if args.command == "config" and (args.data_root is None) != (args.classes is None):
         parser.error("--data-root and --classes go together")
-    run = {
-        "list": list_command,
-        "info": info_command,
-        "download": download_command,
-        "predict": predict_command,
-    }.get(args.command)
-    if run is not None:
-        return run(args)
-    if args.command == "check":
-        for part, state in environment().items():
-            print(f"{part:<16}{state}")
-    elif args.name is None:
-        print("\n".join(packaged_configs()))
-    else:
-        try:
-            found = resolved_config(args.name)
-            if args.classes is not None:
-                found = on_own_data(found, args.data_root, args.classes, args.data_options)
-            if args.dest is None:
-                print(found.pretty_text)
-            else:
-                print(f"wrote {write_config(found, args.dest)}")
-        except (OSError, ValueError) as error:
-            print(error, file=sys.stderr)
-            return 1
-    return 0
+    return args.run(args)
 
 
 if __name__ == "__main__":

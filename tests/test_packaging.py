@@ -97,7 +97,8 @@ def test_installs_and_runs_elsewhere(kind, checkout, fresh, tmp_path):
         shipped = {p.relative_to(mim) for p in (mim / tree).rglob("*.*") if p.suffix != ".pyc"}
         tracked = {p.relative_to(ROOT) for p in (ROOT / tree).rglob("*.*") if p.suffix != ".pyc"}
         assert shipped == tracked
-    run(fresh, "-m", "mmseg_papers", "config", Path(CONFIG).stem, "--dest", ".", cwd=elsewhere)
+    script = fresh.with_name("mmseg-papers")
+    run(script, "config", Path(CONFIG).stem, "--dest", ".", cwd=elsewhere)
     assert (elsewhere / Path(CONFIG).name).exists()
     shown = run(fresh, "-m", "pip", "show", "mmseg-papers", cwd=elsewhere)
     assert "License: Apache-2.0" in shown or "License-Expression: Apache-2.0" in shown
