@@ -19,6 +19,7 @@ import sys
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from mmseg_papers.apis import Entry, entries, multiply_adds
@@ -113,6 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("pattern", nargs="?", help="of configs' or papers' names, as `list` takes")
     args = parser.parse_args(argv)
+    init_default_scope("mmseg")
     found = []
     print("config | quantity | ours | published | difference | source and explanation")
     print("---|---|---|---|---|---")

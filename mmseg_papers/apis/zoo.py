@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
@@ -219,7 +220,13 @@ def build_model(
         config.model = without_pretrained(config.model)
     model = revert_sync_batchnorm(MODELS.build(config.model))
     if checkpoint is None:
-        model.init_weights()
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel("WARNING")  # below, MMEngine writes a line about each parameter
+        try:
+            model.init_weights()
+        finally:
+            logger.setLevel(level)
     else:
         load_checkpoint(model, str(checkpoint), map_location="cpu", strict=True)
     classes, palette = names_and_colors(dataset_meta(config.test_dataloader.dataset))

@@ -108,8 +108,9 @@ def test_unknown_name():
         entry("espnetv2-s2_camvid")
 
 
-def test_build_model_needs_no_runner_and_no_network():
+def test_build_model_needs_no_runner_and_no_network(capfd):
     model = build_model(SMALL)
+    assert capfd.readouterr() == ("", "")
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
     assert model.training
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
