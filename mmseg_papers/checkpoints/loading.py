@@ -38,7 +38,7 @@ ADDRESS = re.compile(
 )
 
 
-def load_authors_file(address: str, map_location: str | None = None) -> dict:
+def load_from_authors(address: str, map_location: str | None = None) -> dict:
     """Load a file of a paper's authors, converted; MMEngine calls this for ``papers://``.
 
     A segmentor of this package takes what comes from here only whole: see
@@ -73,7 +73,7 @@ def load_authors_file(address: str, map_location: str | None = None) -> dict:
 
 def register_papers_loader() -> None:
     """Let MMEngine load ``papers://`` by this module."""
-    CheckpointLoader.register_scheme(prefixes=PREFIX, loader=load_authors_file, force=True)
+    CheckpointLoader.register_scheme(prefixes=PREFIX, loader=load_from_authors, force=True)
 
 
 def convert_file(
