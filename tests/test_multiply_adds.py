@@ -57,3 +57,36 @@ def test_hrnet(name, monkeypatch):
         of_concat += F_UP
     precision = 0.05 if isinstance(plain, float) else 0.5
     assert (backbone + of_concat) / 1e9 == pytest.approx(plain, abs=precision)
+
+
+#: One of each paper; of other sizes than the images' only what the model fixes.
+TRACED = [
+    "aspocrnet_r101-d8_4xb2-40k_cityscapes-512x1024",
+    "cpnet_r50-d8_1xb8-20k_camvid-360x480",
+    "deeplabv3_r50-mg124_1xb8-20k_camvid-360x480",
+    "deeplabv3plus_x41_1xb8-20k_camvid-360x480",
+    "denseaspp_densenet121-d8_1xb8-20k_camvid-360x480",
+    "denseaspp_mobilenet-v2-d8_4xb2-30k_cityscapes-512x512",
+    "dsrl_espnetv2-s2-in180x240_1xb8-20k_camvid-360x480",
+    "hanet_r18-os16_1xb4-150iters_camvid-120x160",
+    "hrnetv2_w18-small-v1_4xb3-120k_cityscapes-512x1024",
+    "hrnetv2p-fpnhead_w18-small-v2_1xb8-20k_camvid-360x480",
+    "lw-refinenet_r50_1xb8-20k_camvid-360x480",
+    "ocrnet_hrnetv2-w18-small-v1_4xb3-120k_cityscapes-512x1024",
+    "refinenet_r50_1xb8-20k_camvid-360x480",
+    "spnet_r50-d8_1xb8-20k_camvid-360x480",
+]
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_trace_holds_stock_operators_only(name):
+    """``mim run mmseg get_flops`` traces the model and counts PyTorch's own operations."""
+    config = Config.fromfile(packaged_configs()[name]).model
+    if "prior_size" in config.decode_head:
+        config.decode_head.prior_size = (8, 8)
+    model = revert_sync_batchnorm(MODELS.build(config)).eval()
+    trace = torch.jit.trace(model, torch.rand(1, 3, 64, 64), check_trace=False)
+    kinds = {node.kind() for node in trace.inlined_graph.nodes()}
+    assert "aten::_convolution" in kinds
+    assert "prim::PythonOp" not in kinds
+    assert all(kind.startswith(("aten::", "prim::")) for kind in kinds)

@@ -25,14 +25,22 @@ def use_references() -> Iterator[None]:
 
 
 def is_exporting() -> bool:
-    """True inside ``torch.export`` and ONNX export, whose files must hold no operation of ours.
+    """True inside ``torch.export``, ONNX export and ``torch.jit.trace``.
+
+    Their graphs must hold no operation of ours: others read them, MMEngine counts the multiply-adds
+    (``mim run mmseg get_flops``) of PyTorch's own operations in a trace.
 
     Returns:
         bool: True inside :func:`use_references`, too; always False for ``torch.export`` on a
         PyTorch that cannot tell (before 2.7).
     """
     says = getattr(torch.compiler, "is_exporting", None)
-    return _asked or torch.onnx.is_in_onnx_export() or (says is not None and says())
+    return (
+        _asked
+        or torch.onnx.is_in_onnx_export()
+        or torch.jit.is_tracing()
+        or (says is not None and says())
+    )
 
 
 def is_traced() -> bool:
