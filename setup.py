@@ -46,11 +46,13 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3",
             "ruff>=0.15",
+            "safetensors",
             "setuptools>=77",
             "tifffile",
             "triton>=2.2; platform_system == 'Linux'",  # its interpreter runs the kernels in tests
             "wheel",
         ],
+        "safetensors": ["safetensors"],
         "tiff": ["tifffile"],
         "docs": ["sphinx>=7", "myst-parser>=3"],
     },
