@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -14,11 +15,13 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from torch import nn
 
 from ..checkpoints.fetching import fetch
+from ..models.layers.complete_loading import check_whole
+from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
 from .predictor import dataset_meta, names_and_colors
 
 #: ``model-index.yml`` and the folders it names, as OpenMIM reads them.
@@ -61,9 +64,14 @@ class Entry:
     published: tuple[dict[str, Any], ...]
     #: Where the weights are hosted; None where they are not.
     weights: str | None
-    sha256: str | None
     #: Of the weights.
     license: str
+
+    @property
+    def sha256(self) -> str | None:
+        """Digits that the SHA-256 of the weights begins with, which end their file's name."""
+        digits = re.search(r"-([\da-f]{8,64})\.\w+$", self.weights or "")
+        return digits and digits[1]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -197,8 +205,8 @@ def build_model(
 
     Args:
         name (str): A packaged config's name, or a config file.
-        checkpoint (str | Path, optional): File or URL of the whole model's weights. Default: none,
-            which leaves them random.
+        checkpoint (str | Path, optional): The model's weights: a file, a URL or, of the authors,
+            ``papers://<paper>/<path or URL>``. Parts that only train may lack. Default: random.
         pretrained (bool): Start from the ImageNet weights that the config names, which MMEngine
             downloads. Default: False.
 
@@ -228,7 +236,11 @@ def build_model(
         finally:
             logger.setLevel(level)
     else:
-        load_checkpoint(model, str(checkpoint), map_location="cpu", strict=True)
+        loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
+        weights = loaded.get("state_dict", loaded)
+        training_only = getattr(model, "training_only", FusedSegmentorMixin.training_only)
+        check_whole(model, weights, str(checkpoint), training_only)
+        model.load_state_dict(weights, strict=False)
     classes, palette = names_and_colors(dataset_meta(config.test_dataloader.dataset))
     model.cfg = config
     model.dataset_meta = dict(classes=classes, palette=palette)
@@ -299,7 +311,6 @@ def _entries() -> tuple[Entry, ...]:
                     results=tuple(model.get("Results", ())),
                     published=tuple(model.get("Published", ())),
                     weights=model.get("Weights"),
-                    sha256=model.get("SHA256"),
                     license=model.get("License", paper.license),
                 )
             )

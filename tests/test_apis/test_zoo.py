@@ -45,10 +45,11 @@ def test_mims_reader_finds_nothing_to_complain_about():
 
 def test_entries_are_complete():
     keys = {"Name", "In Collection", "Config", "Metadata", "Results", "Published"}
-    weights = {"Weights", "SHA256", "License"}
+    weights = {"Weights", "License"}
     for file, metafile in metafiles().items():
         for model in metafile["Models"]:
             where = f"{file}: {model['Name']}"
+            assert ("Weights" in model) == (entry(model["Name"]).sha256 is not None), where
             assert set(model) <= keys | weights, where
             assert set(model) & weights in (set(), weights), where
             assert set(model["Metadata"]) == {
@@ -127,9 +128,12 @@ def test_build_model_with_a_checkpoint(tmp_path):
         torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True)
     )
     state = model.state_dict()
-    del state["decode_head.conv_seg.weight"]
+    torch.save(dict(state_dict=dict(state, more=torch.zeros(1))), tmp_path / "more.pth")
+    with pytest.raises(RuntimeError, match="1 left over: more"):
+        build_model(SMALL, tmp_path / "more.pth")
+    del state["decode_head.norm_acts.2.1.weight"]
     torch.save(dict(state_dict=state), tmp_path / "part.pth")
-    with pytest.raises(RuntimeError, match=r"decode_head\.conv_seg\.weight"):
+    with pytest.raises(RuntimeError, match=r"1 missing: decode_head\.norm_acts\.2\.1\.weight"):
         build_model(SMALL, tmp_path / "part.pth")
 
 
@@ -150,25 +154,20 @@ def hosted(tmp_path, monkeypatch):
     """Weights of ``SMALL`` on a web server; calling it changes what the zoo knows or it sends."""
     folder = tmp_path / "served"
     folder.mkdir()
-    (folder / "weights.pth").write_bytes(WEIGHTS)
+    name = f"weights-{hashlib.sha256(WEIGHTS).hexdigest()[:8]}.pth"
+    (folder / name).write_bytes(WEIGHTS)
+    (folder / "weights-00000000.pth").write_bytes(WEIGHTS)
     missing = 0
 
     class Handler(SimpleHTTPRequestHandler):
         def copyfile(self, source, outputfile):
             outputfile.write(source.read()[: len(WEIGHTS) - missing])
 
-    def change(cut=0, **fields):
+    def change(cut=0, name=name):
         nonlocal missing
         missing = cut
-        known = replace(
-            entry(SMALL),
-            **{
-                "weights": f"http://127.0.0.1:{server.server_port}/weights.pth",
-                "sha256": hashlib.sha256(WEIGHTS).hexdigest(),
-                "license": "CC BY-NC 4.0",
-                **fields,
-            },
-        )
+        url = f"http://127.0.0.1:{server.server_port}/{name}"
+        known = replace(entry(SMALL), weights=url, license="CC BY-NC 4.0")
         monkeypatch.setattr(zoo, "_entries", lambda: (known,))
 
     handler = partial(Handler, directory=folder)
@@ -181,21 +180,21 @@ def hosted(tmp_path, monkeypatch):
 
 def test_download_shows_the_licence(hosted, tmp_path, capsys):
     assert main(["download", SMALL, "--dest", str(tmp_path / "new")]) == 0
-    file = tmp_path / "new" / "weights.pth"
+    (file,) = (tmp_path / "new").iterdir()
     assert file.read_bytes() == WEIGHTS
     printed = capsys.readouterr().out
     assert f"wrote {file}; licence of these weights: CC BY-NC 4.0" in printed
-    assert [f.name for f in file.parent.iterdir()] == ["weights.pth"]
+    assert file.name == entry(SMALL).weights.rpartition("/")[2]
 
 
 @pytest.mark.parametrize("fault", ["hash", "cut", "full", "absent"])
 def test_a_failed_download_leaves_nothing(fault, hosted, tmp_path, capsys):
     if fault == "hash":
-        hosted(sha256="0" * 64)
+        hosted(name="weights-00000000.pth")
     if fault == "cut":
         hosted(cut=1)
     if fault == "absent":
-        hosted(weights=entry(SMALL).weights.replace("weights.pth", "other.pth"))
+        hosted(name="other-00000000.pth")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         if fault == "full":  # writing fails as it does on a full disk
