@@ -1,5 +1,6 @@
 """What the runner needs beyond MMEngine; importing lets it load checkpoints safely and offline."""
 
+from ..checkpoints.loading import register_papers_loader
 from .checkpoint_globals import allow_checkpoint_globals
 from .fine_tune_hook import FineTuneHook
 from .pretrained_weights import register_weights_loader
@@ -8,6 +9,7 @@ from .validation_hooks import ValidationLossHook, ValidationPicturesHook
 
 allow_checkpoint_globals()
 register_weights_loader()
+register_papers_loader()
 
 __all__ = [
     "FineTuneHook",
