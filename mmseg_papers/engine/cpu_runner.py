@@ -15,7 +15,7 @@ class CPURunner(Runner):
     """MMEngine's runner, whose ``--launcher pytorch`` otherwise needs a GPU for each process.
 
     The processes talk through gloo. ``SyncBN``, which PyTorch has on GPUs only, becomes a batch
-    norm of each process's own images. ``configs/_base_/cpu_distributed.py`` has what a config needs.
+    norm of each process's own images. ``configs/_base_/cpu_distributed.py`` makes a config use it.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
