@@ -47,7 +47,8 @@ class FiniteLossHook(Hook):
         history = runner.message_hub.get_scalar("train/loss")
         if math.isfinite(history.current()):
             return
-        values = {name: float(value) for name, value in outputs.items() if "loss" in name}
+        terms = [n for n in outputs if "loss" in n and n != "loss"]  # that one is their sum
+        values = {name: float(outputs[name]) for name in terms}
         wrong = [f"{n} is {v}" for n, v in values.items() if not math.isfinite(v)]
         images = [sample.get("img_path", "?") for sample in data_batch["data_samples"]]
         raise FloatingPointError(
