@@ -1,0 +1,105 @@
+"""Two processes compute the gradient, and the scores, of one process with the doubled batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mmseg
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmseg_papers.__main__ import CONFIGS
+
+from ..generated_data import data_sets, generate
+from ..short_training import FAMILIES, SMALL, short_config
+
+ROOT = Path(__file__).parents[2]
+TOOLS = Path(mmseg.__path__[0]) / ".mim" / "tools"
+BIN = Path(sys.executable).parent
+TRAIN = {
+    "mim": (BIN / "mim", "train", "mmseg", "{}", "--launcher", "pytorch", "--gpus", "2"),
+    "torchrun": (
+        *(BIN / "torchrun", "--standalone", "--nproc-per-node", "2"),
+        *(TOOLS / "train.py", "{}", "--launcher", "pytorch"),
+    ),
+}
+
+
+def write_config(root, name=SMALL):
+    """A config of one iteration without augmentation, for two processes on the CPU.
+
+    The validation has three images, so that one process gets one more than the other.
+    """
+    config = short_config(root, name)
+    for dataset in data_sets(config.val_dataloader.dataset):
+        generate(dataset, Path(dataset.data_root), images=3)
+    pipeline = config.train_dataloader.dataset.pipeline
+    config.train_dataloader.dataset.pipeline = [
+        *(step for step in pipeline if step["type"].startswith(("Load", "Add"))),
+        dict(type="Resize", scale=(96, 64), keep_ratio=False),
+        *(step for step in pipeline if step["type"].startswith("Pack")),
+    ]
+    config.train_dataloader.update(num_workers=0, persistent_workers=False)
+    config.train_cfg.update(max_iters=1)
+    config.dump(root / "short.py")
+    file = root / "two_processes.py"
+    file.write_text(
+        f"_base_ = ['short.py', {str(CONFIGS / '_base_' / 'cpu_distributed.py')!r}]\n"
+        "custom_imports = dict(imports=['mmseg_papers', 'tests.save_gradient'])\n"
+        f"custom_hooks = [dict(type='SaveGradient', file={str(root / 'gradient.pth')!r})]\n"
+    )
+    return file
+
+
+def run(command, config, *options, root):
+    result = subprocess.run(
+        [str(part).format(config) for part in command] + [str(option) for option in options],
+        cwd=root,
+        env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1", PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-5000:]
+    return result.stdout
+
+
+def scores(folder):
+    (file,) = folder.rglob("scalars.json")
+    (record,) = [r for r in map(json.loads, file.read_text().splitlines()) if "mIoU" in r]
+    return {name: value for name, value in record.items() if "time" not in name}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "name"),
+    [
+        ("mim", SMALL),
+        pytest.param("torchrun", SMALL, marks=pytest.mark.slow),
+        *(
+            pytest.param("torchrun", name, marks=pytest.mark.slow, id=folder)
+            for folder, name in FAMILIES.items()
+        ),
+    ],
+)
+def test_two_processes_are_one_with_the_doubled_batch(tmp_path, launcher, name):
+    file = write_config(tmp_path, name)
+    log = run(TRAIN[launcher], file, "--work-dir", tmp_path / "two", root=tmp_path)
+    assert "Distributed training: True" in log
+    two = torch.load(tmp_path / "gradient.pth")
+
+    config = Config.fromfile(file)
+    config.train_dataloader.batch_size = 4
+    config.update(work_dir=str(tmp_path / "one"), experiment_name=str(tmp_path))
+    runner = Runner.from_cfg(config)
+    runner.train()
+    one = torch.load(tmp_path / "gradient.pth")
+    assert one.keys() == two.keys() == {n for n, _ in runner.model.named_parameters()}
+    for key, gradient in one.items():
+        torch.testing.assert_close(two[key], gradient, rtol=0, atol=1e-6, msg=key)
+    assert any(gradient.abs().max() > 1e-3 for gradient in one.values())
+    assert scores(tmp_path / "two") == scores(tmp_path / "one")
