@@ -90,7 +90,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path, launcher, name):
     file = write_config(tmp_path, name)
     log = run(TRAIN[launcher], file, "--work-dir", tmp_path / "two", root=tmp_path)
     assert "Distributed training: True" in log
-    two = torch.load(tmp_path / "gradient.pth")
+    two = torch.load((tmp_path / "gradient.pth").rename(tmp_path / "two.pth"))
 
     config = Config.fromfile(file)
     config.train_dataloader.batch_size = 4
@@ -99,7 +99,8 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path, launcher, name):
     runner.train()
     one = torch.load(tmp_path / "gradient.pth")
     assert one.keys() == two.keys() == {n for n, _ in runner.model.named_parameters()}
-    for key, gradient in one.items():
-        torch.testing.assert_close(two[key], gradient, rtol=0, atol=1e-6, msg=key)
-    assert any(gradient.abs().max() > 1e-3 for gradient in one.values())
+    size = max(gradient.abs().max() for gradient in one.values())
+    error = max((two[key] - gradient).abs().max() for key, gradient in one.items())
+    print(f"{launcher} {name}: gradient up to {size:.3g}, difference {error:.3g}")
+    assert error < 1e-6 * size
     assert scores(tmp_path / "two") == scores(tmp_path / "one")
