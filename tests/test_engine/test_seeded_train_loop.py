@@ -104,6 +104,7 @@ def class_uniform(config):
     config.train_dataloader.sampler = dict(type="ClassUniformSampler")
 
 
+@pytest.mark.onedl
 @pytest.mark.parametrize("change", [lambda config: None, class_uniform], ids=["any", "uniform"])
 def test_resumes_late_at_once(tmp_path, monkeypatch, change):
     config = short_config(tmp_path, **IN_PROCESS)
@@ -130,6 +131,7 @@ def test_resumes_late_at_once(tmp_path, monkeypatch, change):
     assert positions == [200_000, 200_001]
 
 
+@pytest.mark.onedl
 def test_resumes_with_the_seed_of_the_checkpoint(tmp_path):
     """A config without a seed draws one."""
     config = short_config(tmp_path, **IN_PROCESS)
