@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import torch
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -72,4 +73,5 @@ class SeededTrainLoop(IterBasedTrainLoop):
             data_batch (dict): Images and labels.
         """
         seed_generators(self.dataloader.sampler.seed, self._iter, 1 + get_rank())
+        torch.manual_seed(torch.initial_seed())  # the devices' generators too
         super().run_iter(data_batch)
