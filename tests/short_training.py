@@ -49,7 +49,7 @@ def short_config(root: Path, name: str = SMALL, **options) -> Config:
     shrink(config, root, **OPTIONS.get(packaged_configs()[name].parent.name, {}))
     config.model = without_pretrained(config.model)
     config.default_hooks.update(checkpoint=checkpoint)
-    config.custom_hooks.append(dict(type="EMAHook"))
+    config.custom_hooks = [dict(type="EMAHook")]
     config.train_cfg.update(max_iters=8, val_interval=4)
     config.train_dataloader.update(num_workers=2, persistent_workers=True)
     config.train_dataloader.dataset.pipeline.insert(2, dict(type="PhotoMetricDistortion"))
