@@ -1,9 +1,6 @@
 """Two processes compute the gradient, and the scores, of one process with the doubled batch."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mmseg
@@ -16,15 +13,17 @@ from mmseg_papers.__main__ import CONFIGS
 
 from ..generated_data import data_sets, generate
 from ..short_training import FAMILIES, SMALL, short_config
+from ..test_training import MIM, ROOT, run
 
-ROOT = Path(__file__).parents[2]
-TOOLS = Path(mmseg.__path__[0]) / ".mim" / "tools"
-BIN = Path(sys.executable).parent
+#: Launcher -> the command before and after the config.
 TRAIN = {
-    "mim": (BIN / "mim", "train", "mmseg", "{}", "--launcher", "pytorch", "--gpus", "2"),
+    "mim": ((MIM, "train", "mmseg"), ("--launcher", "pytorch", "--gpus", "2")),
     "torchrun": (
-        *(BIN / "torchrun", "--standalone", "--nproc-per-node", "2"),
-        *(TOOLS / "train.py", "{}", "--launcher", "pytorch"),
+        (
+            *(MIM.with_name("torchrun"), "--standalone", "--nproc-per-node", "2"),
+            Path(mmseg.__path__[0]) / ".mim" / "tools" / "train.py",
+        ),
+        ("--launcher", "pytorch"),
     ),
 }
 
@@ -55,20 +54,6 @@ def write_config(root, name=SMALL):
     return file
 
 
-def run(command, config, *options, root):
-    result = subprocess.run(
-        [str(part).format(config) for part in command] + [str(option) for option in options],
-        cwd=root,
-        env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1", PYTHONPATH=str(ROOT)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout[-5000:]
-    return result.stdout
-
-
 def scores(folder):
     (file,) = folder.rglob("scalars.json")
     (record,) = [r for r in map(json.loads, file.read_text().splitlines()) if "mIoU" in r]
@@ -86,9 +71,11 @@ def scores(folder):
         ),
     ],
 )
-def test_two_processes_are_one_with_the_doubled_batch(tmp_path, launcher, name):
+def test_two_processes_are_one_with_the_doubled_batch(tmp_path, monkeypatch, launcher, name):
     file = write_config(tmp_path, name)
-    log = run(TRAIN[launcher], file, "--work-dir", tmp_path / "two", root=tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for tests.save_gradient
+    command, options = TRAIN[launcher]
+    log = run(*command, file, *options, "--work-dir", tmp_path / "two", cwd=tmp_path)
     assert "Distributed training: True" in log
     two = torch.load((tmp_path / "gradient.pth").rename(tmp_path / "two.pth"))
 
