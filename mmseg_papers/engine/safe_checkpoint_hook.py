@@ -134,6 +134,8 @@ class SafeCheckpointHook(CheckpointHook):
             print_log(
                 f"The checkpoint of iteration {done} lacks its evaluation: first that", "current"
             )
+            # What MMEngine writes again with a new best score.
+            self.last_ckpt = runner.message_hub.get_info("last_ckpt")
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
