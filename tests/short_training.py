@@ -142,4 +142,4 @@ def assert_same(result: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> 
     """
     assert result.keys() == other.keys()
     different = [name for name, value in result.items() if not np.array_equal(value, other[name])]
-    assert not different
+    assert not different, different
