@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ from rich.progress import track
 
 from . import LINE, __version__
 from .apis import Predictor, find_files, predict_files
+from .datasets import FolderDataset
+from .models.option_errors import naming_options, near_names
 from .stack import LINES, installed_version
 
 CONFIGS = Path(__file__).parent / ".mim" / "configs"
@@ -66,18 +68,22 @@ def resolved_config(name: str) -> Config:
         Config: The config.
 
     Raises:
-        ValueError: If there is no such config; names the nearest ones.
+        ValueError: If there is no such config, with the nearest ones, or it cannot be read.
     """
     if Path(name).is_file():
-        return Config.fromfile(name)
+        try:
+            return Config.fromfile(name)
+        except Exception as error:  # a config is a program and may raise anything
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"config {name} cannot be read: {type(error).__name__}: {reason}"
+            ) from error
     configs = packaged_configs()
     stem = Path(name).name.removesuffix(".py")
     if stem not in configs:
-        near = difflib.get_close_matches(stem, configs, n=3, cutoff=0.3)
         raise ValueError(
-            f"no config {stem!r} in mmseg-papers {__version__}. "
-            + (f"Did you mean {', '.join(near)}? " if near else "")
-            + "`python -m mmseg_papers config` lists all"
+            f"no config {name!r}, as a file or in mmseg-papers {__version__} (`python -m "
+            f"mmseg_papers config` lists these){near_names(stem, configs)}"
         )
     return Config.fromfile(configs[stem])
 
@@ -99,7 +105,13 @@ def on_own_data(
 
     Returns:
         Config: The config.
+
+    Raises:
+        ValueError: If the config trains nothing, or the data set refuses an option.
     """
+    parts = ("model", "train_dataloader", "val_dataloader", "test_dataloader")
+    if missing := [part for part in parts if part not in config]:
+        raise ValueError(f"config {config.filename} has no {', '.join(missing)}")
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
 
     def adapt(part: Any) -> None:
@@ -122,6 +134,8 @@ def on_own_data(
         if key.endswith("_dataloader"):
             batch_size = config[key].get("batch_size", value.batch_size)
             dataset = dict(value.dataset, **(data_options or {}))
+            with naming_options(dataset, "--data-options"):
+                FolderDataset(**{k: v for k, v in dataset.items() if k != "type"}, lazy_init=True)
             value = dict(value, batch_size=batch_size, dataset=dataset)
         config[key] = value
     for name in ("tta_pipeline", "dataset_type", "class_weight"):  # of the old data
@@ -155,6 +169,20 @@ def write_config(config: Config, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(config.pretty_text, encoding="utf-8")
     return target
+
+
+def output_folder(path: str) -> Path:
+    """A folder to write into, which may not exist yet, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it cannot be made or written to.
+    """
+    there = next(p for p in (Path(path), *Path(path).absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file; name a folder")
+    if not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{there} cannot be written to; name another folder")
+    return Path(path)
 
 
 def predict_command(args: argparse.Namespace) -> int:
@@ -193,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("check", help="show the versions and devices in use")
     config = commands.add_parser("config", help="print or write a packaged config")
     config.add_argument("name", nargs="?", help="a config's name; none lists them")
-    config.add_argument("--dest", type=Path, metavar="DIR", help="write it there")
+    config.add_argument("--dest", type=output_folder, metavar="DIR", help="write it there")
     config.add_argument("--data-root", metavar="DIR", help="turn it to your data in this folder")
     config.add_argument("--classes", nargs="+", metavar="CLASS", help="names of your classes")
     config.add_argument(
@@ -207,13 +235,15 @@ def main(argv: list[str] | None = None) -> int:
     predict.add_argument("config", help="a config file, or a packaged config's name")
     predict.add_argument("checkpoint")
     predict.add_argument("sources", nargs="+", metavar="FILE", help="file, folder, pattern, video")
-    predict.add_argument("--out", type=Path, default=Path("work_dirs/predict"), metavar="DIR")
+    predict.add_argument("--out", type=output_folder, default="work_dirs/predict", metavar="DIR")
     predict.add_argument("--batch-size", type=int, default=1, metavar="N")
     predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
     predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
     args = parser.parse_args(argv)
     if args.command == "config" and (args.data_root is None) != (args.classes is None):
         parser.error("--data-root and --classes go together")
+    if args.command == "config" and args.data_options and args.data_root is None:
+        parser.error("--data-options needs --data-root and --classes")
     if args.command == "predict":
         return predict_command(args)
     if args.command == "check":

@@ -1,5 +1,6 @@
 """What the runner needs beyond MMEngine; importing lets it load checkpoints safely and offline."""
 
+from .checkpoint_file import read_checkpoint
 from .checkpoint_globals import allow_checkpoint_globals
 from .fine_tune_hook import FineTuneHook
 from .pretrained_weights import register_weights_loader
@@ -15,5 +16,6 @@ __all__ = [
     "ValidationLossHook",
     "ValidationPicturesHook",
     "allow_checkpoint_globals",
+    "read_checkpoint",
     "register_weights_loader",
 ]

@@ -141,7 +141,7 @@ def reason(error: Exception) -> str:
     """
     if isinstance(error, Image.DecompressionBombError):
         return (
-            f"{error}: cut it into tiles, or set PIL.Image.MAX_IMAGE_PIXELS in a custom import "
+            f"{str(error).partition(',')[0]}: cut it into tiles, or set PIL.Image.MAX_IMAGE_PIXELS in a custom import "
             "(mmseg_papers.apis.predict_huge_image predicts it without loading it whole)"
         )
     if isinstance(error, (UnidentifiedImageError, cv2.error)):

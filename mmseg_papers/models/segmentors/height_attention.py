@@ -57,13 +57,18 @@ class HeightAttentionMixin:
         **kwargs: As for the segmentor.
 
     Raises:
-        ValueError: If a source or target does not exist; lists near names.
+        ValueError: If there are no places, or a source or target does not exist; lists near names.
     """
 
     def __init__(self, *args, height_attention: dict, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         shared = dict(height_attention)
-        places = shared.pop("places")
+        places = shared.pop("places", None)
+        if not places:
+            raise ValueError(
+                "height_attention.places must list dicts with source and target, got "
+                f"{height_attention}"
+            )
         self._passing = Passing()
         self._sources: list[EndPoint] = []
         self._targets: list[EndPoint] = []
