@@ -83,7 +83,7 @@ def resolved_config(name: str) -> Config:
     if stem not in configs:
         raise ValueError(
             f"no config {name!r}, as a file or in mmseg-papers {__version__} (`python -m "
-            f"mmseg_papers config` lists these){near_names(stem, configs)}"
+            f"mmseg_papers config` lists these){near_names(stem, configs, cutoff=0.3)}"
         )
     return Config.fromfile(configs[stem])
 

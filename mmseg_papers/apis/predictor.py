@@ -101,8 +101,8 @@ class Predictor:
             config = Config.fromfile(config)
         if missing := [part for part in ("model", "test_dataloader") if part not in config]:
             raise ValueError(
-                f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
-                "that the model was trained with"
+                f"config {config.filename} has no {' and no '.join(missing)}; give the whole "
+                "config that the model was trained with"
             )
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:

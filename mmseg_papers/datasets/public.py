@@ -92,5 +92,5 @@ class PreparedBDD100K(PreparedMixin, BDD100KDataset):
     """``mmseg``'s ``BDD100KDataset``; its absence is an error that says how to get it."""
 
     PREPARATION = """\
-Get the 10K images and the semantic segmentation labels from bdd-data.berkeley.edu into data/bdd100k:
-images/10k/{train,val} and labels/sem_seg/masks/{train,val}."""
+Get the 10K images and the semantic segmentation labels from bdd-data.berkeley.edu into
+data/bdd100k: images/10k/{train,val} and labels/sem_seg/masks/{train,val}."""

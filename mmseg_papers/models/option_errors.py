@@ -16,6 +16,9 @@ from mmseg import registry as mmseg_registries
 #: ``mmseg``'s registries and MMEngine's above them.
 REGISTRIES = [r for r in vars(mmseg_registries).values() if isinstance(r, Registry)]
 
+#: What ``str`` of a ``KeyError`` puts around its text.
+QUOTES = "\"'"
+
 
 @contextmanager
 def naming_options(config: dict, place: str) -> Iterator[None]:
@@ -41,23 +44,24 @@ def naming_options(config: dict, place: str) -> Iterator[None]:
             demand = str(error) or f"{frame.line} in {frame.filename}, line {frame.lineno}"
             message = f"{place} is refused: {demand}"
         if message is None:
-            message = f"{place} cannot be built: {error.args[0] if error.args else error!r}"
+            message = f"{place} cannot be built: {str(error).strip(QUOTES)}"
         raise ValueError(message) from error
 
 
-def near_names(name: str, known: Iterable[str]) -> str:
+def near_names(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Known names like one that is unknown, as the end of an error message.
 
     Args:
         name (str): The unknown one.
         known (Iterable[str]): All others.
+        cutoff (float): Least likeness, as in ``difflib``. Default: 0.6.
 
     Returns:
         str: ``'. Did you mean a, b?'``, or nothing.
     """
     known = sorted(known)
     near = [other for other in known if name and name.lower() in other.lower()][:3]
-    near = difflib.get_close_matches(name, known, n=3) or near
+    near = near or difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
     return f". Did you mean {', '.join(near)}?" if near else ""
 
 

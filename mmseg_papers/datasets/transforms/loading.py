@@ -141,8 +141,9 @@ def reason(error: Exception) -> str:
     """
     if isinstance(error, Image.DecompressionBombError):
         return (
-            f"{str(error).partition(',')[0]}: cut it into tiles, or set PIL.Image.MAX_IMAGE_PIXELS in a custom import "
-            "(mmseg_papers.apis.predict_huge_image predicts it without loading it whole)"
+            f"{str(error).partition(',')[0]}: cut it into tiles, or set "
+            "PIL.Image.MAX_IMAGE_PIXELS in a custom import (predict it by "
+            "mmseg_papers.apis.predict_huge_image)"
         )
     if isinstance(error, (UnidentifiedImageError, cv2.error)):
         return NO_IMAGE

@@ -66,13 +66,10 @@ class FusedSegmentorMixin:
     output_scale: int = 1
 
     def __init__(self, *args, **kwargs) -> None:
-        _check_head_sizes(kwargs)
+        _check_numbers(kwargs)
         with naming_options(kwargs, "model"):
             super().__init__(*args, **kwargs)
         _check_test_cfg(self.test_cfg)
-        std = getattr(self.data_preprocessor, "std", None)
-        if std is not None and not (std > 0).all():
-            raise ValueError(f"data_preprocessor.std must be positive, got {std.flatten().tolist()}")
         for module in self.modules():
             if isinstance(module, BaseDecodeHead):
                 check_one_channel(module)
@@ -322,18 +319,21 @@ class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
         return losses
 
 
-def _check_head_sizes(parts: dict) -> None:
-    """Find numbers of channels that PyTorch would refuse without naming them."""
+def _check_numbers(parts: dict) -> None:
+    """Find numbers that PyTorch would refuse without naming them, or divide by."""
     for name in HEADS:
         heads = parts.get(name) or []
         for head in heads if isinstance(heads, (list, tuple)) else [heads]:
             for option in ("num_classes", "channels"):
                 value = head.get(option, 1)
-                if option == "num_classes" or isinstance(value, int):
-                    if not isinstance(value, int) or value < 1:
-                        raise ValueError(
-                            f"model.{name}.{option} must be an int of at least 1, got {value!r}"
-                        )
+                # Levels of a RefineNet have channels of their own.
+                values = value if isinstance(value, (list, tuple)) else [value]
+                if not all(isinstance(n, int) and n >= 1 for n in values):
+                    raise ValueError(f"model.{name}.{option} must be at least 1, got {value!r}")
+    preprocessor = parts.get("data_preprocessor")
+    std = preprocessor.get("std") if isinstance(preprocessor, dict) else None
+    if std is not None and min(std) <= 0:
+        raise ValueError(f"model.data_preprocessor.std must be positive, got {tuple(std)}")
 
 
 def _check_maps(head: BaseDecodeHead, name: str, maps: Sequence[Tensor]) -> None:
