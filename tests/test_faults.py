@@ -538,7 +538,7 @@ MODEL_OPTIONS = [
     ("unknown style", "deeplab", {"backbone.style": "tf"}, r"style .*got 'tf'"),
     ("channels of the low level", "deeplab", {"decode_head.c1_in_channels": 256},
      r"c1_in_channels=256.* 64 channels"),
-    ("low level that does not exist", "deeplab", {"decode_head.c1_index": 5}, r"c1_index=5.* 4 map"),
+    ("missing low level", "deeplab", {"decode_head.c1_index": 5}, r"c1_index=5.* 4 map"),
     ("three levels of four", "refinenet", {"decode_head.in_channels": (64, 128, 256)},
      r"in_channels .* 4 levels .*got"),
     ("levels the wrong way round", "refinenet", {"decode_head.in_channels": (512, 256, 128, 64)},
@@ -884,23 +884,46 @@ def test_commands_name_the_culprit(argv, culprit, prediction, capsys):
 SCRIPTS = {file.stem: file for file in (ROOT / "tools").glob("*/*.py")}
 #: Script, its arguments, what the error says.
 TOOLS = [
-    ("check_dataset", ["none.py"], r"none\.py"),
-    ("training_report", ["none.py", "none"], r"none"),
+    ("check_dataset", ["none.py"], r"no config 'none\.py'"),
+    ("training_report", ["config.py", "none"], r"none"),
+    ("attention_maps", ["config.py", "none.pth", "image.png"], r"none\.pth does not exist"),
+    ("context_prior", ["none.py", "weights.pth"], r"no config 'none\.py'"),
+    ("height_statistics", ["none.py"], r"no config 'none\.py'"),
+    ("super_resolution", ["config.py", "image.png", "image.png"], r"image\.png is no checkpoint"),
     ("camvid", ["none"], r"none"),
+    ("person_part", ["none", "none"], r"none"),
     ("street_scenes", ["image.png"], r"image\.png"),
+    ("deeplab2mmseg", ["none.pth", "new.pth"], r"none\.pth"),
+    ("publish_dsrl", ["none.pth", "new.pth"], r"none\.pth does not exist"),
 ]
 
 
 @pytest.mark.parametrize(("script", "argv", "culprit"), TOOLS)
-def test_scripts_end_without_a_traceback(script, argv, culprit, prediction):
-    check_process([SCRIPTS[script], *argv], culprit)
+def test_scripts_name_the_culprit(script, argv, culprit, prediction, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location(script, SCRIPTS[script])
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(SCRIPTS[script].parent)
+    monkeypatch.setitem(sys.modules, script, module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", [script, *argv])
+    with pytest.raises(SystemExit) as end:
+        module.main()
+    assert end.value.code not in (0, None)
+    message = end.value.code if isinstance(end.value.code, str) else capsys.readouterr().err
+    assert re.search(culprit, message), message
+    assert not Path("new.pth").exists()
 
 
-def test_the_module_ends_without_a_traceback(prediction):
-    check_process(["-m", "mmseg_papers", *PREDICT], r"'PixelsAsFeatures' is not registered")
+#: Command line of a process of its own, what the last line says.
+PROCESSES = [
+    ("predict", ["-m", "mmseg_papers", *PREDICT], r"'PixelsAsFeatures' is not registered"),
+    ("config", ["-m", "mmseg_papers", "config", "none"], r"no config 'none'"),
+    ("script", [SCRIPTS["check_dataset"], "config.py"], r"config\.py has no train_dataloader"),
+]
 
 
-def check_process(argv, culprit):
+@pytest.mark.parametrize(("argv", "culprit"), cases(PROCESSES))
+def test_processes_end_without_a_traceback(argv, culprit, prediction):
     result = subprocess.run(
         [sys.executable, "-W", "ignore", *map(str, argv)],
         env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1", PYTHONPATH=str(ROOT)),
@@ -910,4 +933,4 @@ def check_process(argv, culprit):
     )
     assert result.returncode in (1, 2), result.stderr
     assert "Traceback" not in result.stderr + result.stdout
-    assert re.search(culprit, (result.stderr or result.stdout).strip().splitlines()[-1])
+    assert re.search(culprit, result.stderr.strip().splitlines()[-1])

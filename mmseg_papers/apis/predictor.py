@@ -99,31 +99,14 @@ class Predictor:
     ) -> None:
         if not isinstance(config, Config):
             config = Config.fromfile(config)
-        if missing := [part for part in ("model", "test_dataloader") if part not in config]:
-            raise ValueError(
-                f"config {config.filename} has no {' and no '.join(missing)}; give the whole "
-                "config that the model was trained with"
-            )
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"device {device!r} cannot be used: {error}") from error
-        loaded = None
         if checkpoint is None:
             warnings.warn("no checkpoint: the model's weights are random", stacklevel=2)
-        else:
-            loaded = read_checkpoint(str(checkpoint))
-        with naming_options(config._cfg_dict, ""):
-            self.model = init_model(config, device=device)
-        meta = None
-        if loaded is not None:
-            load_whole(self.model, loaded.get("state_dict", loaded), str(checkpoint))
-            meta = loaded.get("meta", {}).get("dataset_meta")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = load_model(config, checkpoint, device)
         if isinstance(self.model, FusedSegmentorMixin):
             self.model.test_cfg["keep"] = "confidence"
         dataset = config.test_dataloader.dataset
-        self.classes, self.palette = names_and_colors(meta or dataset_meta(dataset))
+        self.classes, self.palette = names_and_colors(self.model.dataset_meta)
         head = self.model.decode_head
         num_classes = (head[-1] if isinstance(head, nn.ModuleList) else head).num_classes
         if len(self.classes) != num_classes:
@@ -199,6 +182,40 @@ class Predictor:
             if "seg_confidence" in sample:
                 confidence = sample.seg_confidence.data[0].float().cpu().numpy()
             yield Prediction(labels, confidence, self.classes, self.palette)
+
+
+def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn.Module:
+    """Build a config's model and load its weights, whole or not at all.
+
+    Args:
+        config (Config): A config of MMSegmentation.
+        checkpoint (str | Path, optional): Its weights. Default: random ones.
+        device (str): Where to.
+
+    Returns:
+        nn.Module: In evaluation mode, with ``cfg`` and the data set's ``dataset_meta``.
+
+    Raises:
+        FileNotFoundError: If ``checkpoint`` does not exist.
+        ValueError: If config, checkpoint or device cannot be used, or they do not fit each other.
+    """
+    if missing := [part for part in ("model", "test_dataloader") if part not in config]:
+        raise ValueError(
+            f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
+            "that the model was trained with"
+        )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used: {error}") from error
+    loaded = {} if checkpoint is None else read_checkpoint(str(checkpoint))
+    with naming_options(config._cfg_dict, ""):
+        model = init_model(config, device=device)
+    if checkpoint is not None:
+        load_whole(model, loaded.get("state_dict", loaded), str(checkpoint))
+    meta = loaded.get("meta", {}).get("dataset_meta")
+    model.dataset_meta = meta or dataset_meta(config.test_dataloader.dataset)
+    return model
 
 
 def load_whole(model: nn.Module, state_dict: dict, source: str) -> None:

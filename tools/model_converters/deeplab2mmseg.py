@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -51,7 +52,12 @@ def main() -> None:
         help="leave out class 0, which the authors' ADE20K file has for ignored pixels",
     )
     args = parser.parse_args()
-    weights = convert_state_dict("deeplab", read(args.source), drop_background=args.drop_background)
+    try:
+        weights = convert_state_dict(
+            "deeplab", read(args.source), drop_background=args.drop_background
+        )
+    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
+        parser.exit(1, f"{args.source} cannot be converted: {error}\n")
     args.target.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=weights), args.target)
     print(f"wrote {len(weights)} tensors to {args.target}")

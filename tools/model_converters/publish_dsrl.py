@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from mmseg_papers.engine import read_checkpoint
 from mmseg_papers.models.segmentors.dsrl_encoder_decoder import without_training_branches
 
 
@@ -29,7 +30,7 @@ def publish(checkpoint: Path, out: Path) -> list[str]:
     Raises:
         ValueError: If the checkpoint holds nothing to drop, so is of no DSRL training.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = read_checkpoint(str(checkpoint))
     weights = content.get("state_dict", content)
     kept = without_training_branches(weights)
     dropped = sorted(set(weights) - set(kept))
@@ -46,7 +47,10 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
-    dropped = publish(args.checkpoint, args.out)
+    try:
+        dropped = publish(args.checkpoint, args.out)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
     sizes = [file.stat().st_size / 2**20 for file in (args.checkpoint, args.out)]
     print(
         f"wrote {args.out}: {sizes[1]:.1f} MiB of {sizes[0]:.1f} MiB, without {len(dropped)} "
