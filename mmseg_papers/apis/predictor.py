@@ -19,7 +19,11 @@ from ..datasets.transforms.loading import check_image
 from ..engine.checkpoint_file import read_checkpoint
 from ..engine.fine_tune_hook import load_all_but_classes
 from ..models.option_errors import naming_options, near_names
+from ..models.segmentors.dsrl_encoder_decoder import TRAINING_BRANCHES
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
+
+#: What files of weights to predict with may lack.
+TRAINING_PARTS = ("auxiliary_head", *TRAINING_BRANCHES)
 
 
 @dataclass
@@ -221,8 +225,11 @@ def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn
 def load_whole(model: nn.Module, state_dict: dict, source: str) -> None:
     """Load weights that fit the model in everything.
 
+    A part that only training needs is dropped from the model where the file, a published one, lacks
+    it as a whole.
+
     Args:
-        model (nn.Module): A segmentor.
+        model (nn.Module): A segmentor; changed in place.
         state_dict (dict): Its weights; names may begin with ``module.``.
         source (str): Their file, for errors.
 
@@ -230,6 +237,9 @@ def load_whole(model: nn.Module, state_dict: dict, source: str) -> None:
         ValueError: If a weight is missing, of another shape, NaN or infinite.
     """
     state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    for part in TRAINING_PARTS:
+        if not any(name.startswith(f"{part}.") for name in state_dict):
+            setattr(model, part, None)
     if other := load_all_but_classes(model, state_dict, source):
         raise ValueError(
             f"{source} is of a model with another number of classes: {'; '.join(other)}. Set "
