@@ -43,6 +43,7 @@ setup(
         "onedl": ONEDL,
         "dev": [
             "build",
+            "hypothesis>=6",
             "pytest>=8",
             "pytest-xdist>=3",
             "ruff>=0.15",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import platform
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from rich.progress import track
 from . import LINE, __version__
 from .apis import Entry, Predictor, download, entries, entry, find_files, predict_files
 from .apis.zoo import CONFIGS, MIM, packaged_configs, resolved_config
+from .datasets import FolderDataset
+from .models.option_errors import naming_options
 from .stack import LINES, installed_version
 
 #: Verbs that are tools of ``mim run mmseg_papers``, too.
@@ -65,7 +68,13 @@ def on_own_data(
 
     Returns:
         Config: The config.
+
+    Raises:
+        ValueError: If the config trains nothing, or the data set refuses an option.
     """
+    parts = ("model", "train_dataloader", "val_dataloader", "test_dataloader")
+    if missing := [part for part in parts if part not in config]:
+        raise ValueError(f"config {config.filename} has no {', '.join(missing)}")
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
 
     def adapt(part: Any) -> None:
@@ -88,6 +97,8 @@ def on_own_data(
         if key.endswith("_dataloader"):
             batch_size = config[key].get("batch_size", value.batch_size)
             dataset = dict(value.dataset, **(data_options or {}))
+            with naming_options(dataset, "--data-options"):
+                FolderDataset(**{k: v for k, v in dataset.items() if k != "type"}, lazy_init=True)
             value = dict(value, batch_size=batch_size, dataset=dataset)
         config[key] = value
     for name in ("tta_pipeline", "dataset_type", "class_weight"):  # of the old data
@@ -147,6 +158,20 @@ def config_command(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def output_folder(path: str) -> Path:
+    """A folder to write into, which may not exist yet, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it cannot be made or written to.
+    """
+    there = next(p for p in (Path(path), *Path(path).absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file; name a folder")
+    if not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{there} cannot be written to; name another folder")
+    return Path(path)
 
 
 def predict_command(args: argparse.Namespace) -> int:
@@ -281,7 +306,7 @@ def main(argv: list[str] | None = None) -> int:
     fetching.set_defaults(run=download_command)
     config = commands.add_parser("config", help="print or write a packaged config")
     config.add_argument("name", nargs="?", help="a config's name; none lists them")
-    config.add_argument("--dest", type=Path, metavar="DIR", help="write it there")
+    config.add_argument("--dest", type=output_folder, metavar="DIR", help="write it there")
     config.add_argument("--data-root", metavar="DIR", help="turn it to your data in this folder")
     config.add_argument("--classes", nargs="+", metavar="CLASS", help="names of your classes")
     config.add_argument(
@@ -296,7 +321,7 @@ def main(argv: list[str] | None = None) -> int:
     predict.add_argument("config", help="a config file, or a packaged config's name")
     predict.add_argument("checkpoint")
     predict.add_argument("sources", nargs="+", metavar="FILE", help="file, folder, pattern, video")
-    predict.add_argument("--out", type=Path, default=Path("work_dirs/predict"), metavar="DIR")
+    predict.add_argument("--out", type=output_folder, default="work_dirs/predict", metavar="DIR")
     predict.add_argument("--batch-size", type=int, default=1, metavar="N")
     predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
     predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
@@ -306,6 +331,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command == "config" and (args.data_root is None) != (args.classes is None):
         parser.error("--data-root and --classes go together")
+    if args.command == "config" and args.data_options and args.data_root is None:
+        parser.error("--data-options needs --data-root and --classes")
     return args.run(args)
 
 

@@ -3,7 +3,7 @@
 from .complexity import multiply_adds
 from .huge_image import predict_huge_image
 from .predict_files import find_files, predict_files
-from .predictor import Prediction, Predictor
+from .predictor import Prediction, Predictor, load_model
 from .zoo import Entry, Paper, build_model, download, entries, entry, papers
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "entries",
     "entry",
     "find_files",
+    "load_model",
     "multiply_adds",
     "papers",
     "predict_files",

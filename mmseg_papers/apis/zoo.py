@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -21,6 +20,7 @@ from torch import nn
 
 from ..checkpoints.fetching import fetch
 from ..models.layers.complete_loading import check_whole
+from ..models.option_errors import near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
 from .predictor import dataset_meta, names_and_colors
 
@@ -123,9 +123,17 @@ def resolved_config(name: str) -> Config:
         Config: The config.
 
     Raises:
-        ValueError: If there is no such config; names the nearest ones.
+        ValueError: If there is no such config, with the nearest ones, or it cannot be read.
     """
-    return Config.fromfile(name if Path(name).is_file() else _packaged_config(name))
+    if not Path(name).is_file():
+        return Config.fromfile(_packaged_config(name))
+    try:
+        return Config.fromfile(name)
+    except Exception as error:  # a config is a program and may raise anything
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"config {name} cannot be read: {type(error).__name__}: {reason}"
+        ) from error
 
 
 def papers() -> list[Paper]:
@@ -270,11 +278,9 @@ def _packaged_config(name: str) -> Path:
     configs = packaged_configs()
     stem = Path(name).name.removesuffix(".py")
     if stem not in configs:
-        near = difflib.get_close_matches(stem, configs, n=3, cutoff=0.3)
         raise ValueError(
-            f"no config {stem!r} in this version of mmseg-papers. "
-            + (f"Did you mean {', '.join(near)}? " if near else "")
-            + "`python -m mmseg_papers list` lists all"
+            f"no config {name!r}, as a file or in mmseg-papers (`python -m mmseg_papers list` lists "
+            f"these){near_names(stem, configs, cutoff=0.3)}"
         )
     return configs[stem]
 

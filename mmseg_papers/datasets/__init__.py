@@ -1,5 +1,6 @@
 """Data sets that ``mmseg`` lacks, transforms that check their input, and synthetic scenes."""
 
+from . import public  # noqa: F401  (registers the data sets that mmseg has)
 from .camvid import CamVidDataset
 from .class_uniform import ClassUniformDataset, ClassUniformSampler
 from .folder import FolderDataset

@@ -19,11 +19,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from mmengine.config import Config, DictAction
-from mmseg.apis import inference_model, init_model
+from mmengine.config import DictAction
+from mmseg.apis import inference_model
 from torch import Tensor, nn
 
-import mmseg_papers  # noqa: F401  (registers the models)
+from mmseg_papers.__main__ import resolved_config
+from mmseg_papers.apis import load_model
 from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
 
 
@@ -187,12 +188,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args()
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
-    model = init_model(config, args.checkpoint, device=args.device)
     try:
+        config = resolved_config(args.config)
+        config.merge_from_dict(args.cfg_options or {})
+        model = load_model(config, args.checkpoint, args.device)
         groups = parse_groups(args.groups, model.dataset_meta["classes"])
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     kinds = [kind(model) for kind in KINDS]
     inference_model(model, args.image)

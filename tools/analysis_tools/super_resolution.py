@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from mmcv.transforms import Compose
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
-from mmseg.apis import init_model
 from torch import Tensor
 
+from mmseg_papers.__main__ import resolved_config
+from mmseg_papers.apis import load_model
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder
 
 
@@ -91,12 +92,15 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     args = parser.parse_args()
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options)
-    model = init_model(config, args.checkpoint, device=args.device)
-    if getattr(model, "sisr_head", None) is None:
-        parser.error(f"the model of {args.config} has no sisr_head")
-    draw([super_resolve(model, image) for image in args.images], args.out)
+    try:
+        config = resolved_config(args.config)
+        config.merge_from_dict(args.cfg_options)
+        model = load_model(config, args.checkpoint, args.device)
+        if getattr(model, "sisr_head", None) is None:
+            raise ValueError(f"the model of {args.config} has no sisr_head")
+        draw([super_resolve(model, image) for image in args.images], args.out)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     print(f"wrote {args.out}")
 
 
