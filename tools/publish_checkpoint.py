@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from mmseg_papers.checkpoints.loading import read_weights, save_whole
+from mmseg_papers.checkpoints.files import read_weights, save_whole
 from mmseg_papers.models.segmentors.dsrl_encoder_decoder import without_training_branches
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,21 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
 }
 #: The entries under which the authors' files may hold their weights.
 WRAPPINGS = ("state_dict", "model_state", "model", "segmenter", "weights")
+
+
+def weights_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights in what a file of the authors holds.
+
+    Args:
+        content (Mapping[str, Any]): The weights, or a dict with an entry of :data:`WRAPPINGS`.
+
+    Returns:
+        Mapping[str, Any]: Names and values.
+    """
+    for name in WRAPPINGS:
+        if isinstance(content.get(name), Mapping):
+            return content[name]
+    return content
 
 
 def convert_state_dict(
@@ -48,9 +64,7 @@ def convert_state_dict(
     """
     if paper not in CONVERTERS:
         raise ValueError(f"paper must be one of {', '.join(CONVERTERS)}, got {paper!r}")
-    for name in WRAPPINGS:
-        if isinstance(state_dict.get(name), Mapping):
-            state_dict = state_dict[name]
+    state_dict = weights_of(state_dict)
     for key, value in state_dict.items():
         if not isinstance(value, (Tensor, np.ndarray, np.generic)):
             raise TypeError(
@@ -61,4 +75,4 @@ def convert_state_dict(
     return CONVERTERS[paper](tensors, **options)
 
 
-__all__ = ["CONVERTERS", "convert_state_dict", "read_tensorflow_checkpoint"]
+__all__ = ["CONVERTERS", "convert_state_dict", "read_tensorflow_checkpoint", "weights_of"]

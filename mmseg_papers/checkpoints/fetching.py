@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
+from rich.console import Console
 from rich.progress import Progress
 
 CHUNK = 2**20
@@ -34,15 +35,24 @@ def fetch(url: str, path: str | Path, sha256: str | None = None) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent)
+    digest = hashlib.sha256()
     try:
-        with os.fdopen(handle, "wb") as file, urlopen(url, timeout=TIMEOUT) as response:
-            total = response.headers.get("Content-Length")
-            total = None if total is None else int(total)
-            digest, received = _copy(response, file, total, path.name)
-        if total is not None and received < total:
-            raise OSError(f"the connection was cut after {received} of {total} bytes")
-        if sha256 and not digest.startswith(sha256.lower()):
-            raise OSError(f"its SHA-256 is {digest}, not {sha256}")
+        with (
+            os.fdopen(handle, "wb") as file,
+            urlopen(url, timeout=TIMEOUT) as response,
+            Progress(console=Console(stderr=True), transient=True) as progress,
+        ):
+            length = response.headers.get("Content-Length")
+            task = progress.add_task(path.name, total=length and int(length))
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                progress.advance(task, len(chunk))
+            received = file.tell()
+        if length and received < int(length):
+            raise OSError(f"the connection was cut after {received} of {length} bytes")
+        if sha256 and not digest.hexdigest().startswith(sha256.lower()):
+            raise OSError(f"its SHA-256 is {digest.hexdigest()}, not {sha256}")
         os.chmod(name, 0o644)
         os.replace(name, path)
     except (OSError, HTTPException, ValueError) as error:
@@ -50,16 +60,3 @@ def fetch(url: str, path: str | Path, sha256: str | None = None) -> Path:
     finally:
         Path(name).unlink(missing_ok=True)
     return path
-
-
-def _copy(response: HTTPResponse, file, total: int | None, description: str) -> tuple[str, int]:
-    """Write what comes, with a progress bar; its SHA-256 and length."""
-    digest, received = hashlib.sha256(), 0
-    with Progress(transient=True) as progress:
-        task = progress.add_task(description, total=total)
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            digest.update(chunk)
-            received += len(chunk)
-            progress.update(task, advance=len(chunk))
-    return digest.hexdigest(), received

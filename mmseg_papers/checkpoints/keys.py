@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from mmengine.logging import print_log
 from torch import Tensor
 
+#: Names in a line of the log.
+SHOWN = 20
+
 
 def log_left_out(keys: Sequence[str]) -> None:
     """Say which entries of a file are of no use here, such as an ImageNet classifier.
@@ -16,7 +19,8 @@ def log_left_out(keys: Sequence[str]) -> None:
         keys (Sequence[str]): Their names.
     """
     if keys:
-        print_log(f"left out, of no use here: {', '.join(keys)}", "current")
+        more = f" and {len(keys) - SHOWN} more" * (len(keys) > SHOWN)
+        print_log(f"left out, of no use here: {', '.join(keys[:SHOWN])}{more}", "current")
 
 
 def rename(

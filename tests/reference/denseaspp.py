@@ -114,7 +114,11 @@ def segmentor(call: dict, mobilenet: bool) -> nn.Module:
         num_classes=call["n_class"],
         norm_cfg=dict(type="BN", momentum=0.0003),
     )
-    return MODELS.build(dict(type="EncoderDecoder", backbone=net, decode_head=head))
+    return MODELS.build(
+        dict(
+            type="FusedEncoderDecoder", backbone=net, decode_head=head, test_cfg=dict(mode="whole")
+        )
+    )
 
 
 class Recorder:

@@ -186,7 +186,14 @@ def _segmentor(case: Case) -> Build:
             num_convs=0,
             concat_input=False,
         )
-    model = MODELS.build(dict(type="EncoderDecoder", backbone=backbone, decode_head=head))
+    model = MODELS.build(
+        dict(
+            type="FusedEncoderDecoder",
+            backbone=backbone,
+            decode_head=head,
+            test_cfg=dict(mode="whole"),
+        )
+    )
     return model, lambda net, xs: {"logits": net(xs[0])}
 
 
@@ -203,7 +210,8 @@ def _cascade(case: Case, backbone: dict, coarse: dict, options: dict) -> Build:
         head.update(type="ObjectContextHead", ocr_channels=shapes[key][1])
     model = MODELS.build(
         dict(
-            type="CascadeEncoderDecoder",
+            type="FusedCascadeEncoderDecoder",
+            test_cfg=dict(mode="whole"),
             num_stages=2,
             backbone=backbone,
             decode_head=[coarse, head],

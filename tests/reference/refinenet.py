@@ -178,7 +178,14 @@ def _segmentor(case: Case) -> Build:
         light = call.startswith("ResNetLW")
         head = dict(type="LightWeightRefineNetHead" if light else "RefineNetHead")
     head.update(num_classes=num_classes)
-    model = MODELS.build(dict(type="EncoderDecoder", backbone=backbone, decode_head=head))
+    model = MODELS.build(
+        dict(
+            type="FusedEncoderDecoder",
+            backbone=backbone,
+            decode_head=head,
+            test_cfg=dict(mode="whole"),
+        )
+    )
 
     def run(net: nn.Module, xs: list[Tensor]) -> dict[str, Tensor]:
         outputs: dict[str, Tensor] = {}

@@ -232,7 +232,7 @@ class Foreign:
     ],
 )
 def test_refusals(tmp_path, address, error, message):
-    good = {"conv1.weight": torch.rand(4, 3)}
+    good = {"last_layer.3.weight": torch.rand(4, 3)}
     torch.save(good, tmp_path / "good.pth")
     torch.save({**good, "config": Foreign()}, tmp_path / "foreign.pth")
     whole = (tmp_path / "good.pth").read_bytes()
@@ -258,7 +258,7 @@ def test_table_and_what_is_left_out(weights, tmp_path, monkeypatch):
     torch.save({**weights, "loss.criterion.weight": torch.ones(19)}, tmp_path / "authors.pth")
     load_from_authors(f"papers://hrnet/{tmp_path}/authors.pth")
     assert "left out, of no use here: loss.criterion.weight" in lines
-    numbers = sum(value.numel() for value in weights.values())
+    numbers = sum(value.numel() for value in CASE.weights().values())
     assert re.search(rf"all .* {numbers:,} ", lines[-1])
 
 

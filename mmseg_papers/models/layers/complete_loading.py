@@ -133,9 +133,11 @@ def check_whole(
     if missing or extra or misfits:
         raise RuntimeError(
             f"{source} does not fit this model; nothing was loaded. "
-            + ". ".join(
-                f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
+            + "".join(
+                f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}. "
                 for what, names in problems
                 if names
             )
+            + "Is the file of another variant than the config? Training of other classes starts "
+            f"from it by custom_hooks = [dict(type='FineTuneHook', checkpoint='{source}')]"
         )

@@ -1,0 +1,158 @@
+"""Files of weights: read without running code from them, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .fetching import fetch
+from .tensorflow import read_tensorflow_checkpoint
+
+#: How PyTorch names what a file asks for beside tensors; up to 2.3, and from 2.4 on.
+FOREIGN = re.compile(r"Unsupported (?:class|global: GLOBAL) (\S+)")
+TENSORFLOW_FILE = re.compile(r".*\.(index|data-\d+-of-\d+)")
+
+
+def read_weights(source: str, sha256: str | None = None) -> Mapping[str, Any]:
+    """What a file holds, without running code from it.
+
+    Args:
+        source (str): Path or URL of a PyTorch, safetensors or MATLAB file, a TensorFlow checkpoint
+            (without or with ``.index``) or a ``.tar.gz`` of one. What a URL gives is kept in
+            PyTorch's folder of checkpoints, under ``mmseg_papers``.
+        sha256 (str, optional): Hexadecimal digits that the file's SHA-256 begins with. Default: not
+            checked.
+
+    Returns:
+        Mapping[str, Any]: Names and values, perhaps inside an entry such as ``state_dict``.
+
+    Raises:
+        ValueError: If the file needs more than tensors and plain data.
+        OSError: If it is missing or damaged, or has another SHA-256.
+        ImportError: If it needs a library that is not installed.
+    """
+    path = _local(source, sha256) if "://" in source else Path(source)
+    if path.suffix == ".index" or Path(f"{path}.index").exists():
+        if sha256:
+            raise ValueError(f"a SHA-256 is of one file, but {path} is of several")
+        return read_tensorflow_checkpoint(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is neither {path} nor {path}.index")
+    if sha256:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not digest.startswith(sha256.lower()):
+            raise OSError(f"the SHA-256 of {path} is {digest}, not {sha256}")
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    if path.suffix == ".mat":
+        return _matlab(path)
+    if path.name.endswith((".tar.gz", ".tgz")):
+        return _tensorflow_archive(path)
+    return _pytorch(path)
+
+
+def _local(url: str, sha256: str | None) -> Path:
+    """The file that a URL gives, from the cache or the network."""
+    # Servers have files of the same name, and some names say nothing.
+    folder = hashlib.sha256(url.encode()).hexdigest()[:16]
+    name = Path(urlparse(url).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / "mmseg_papers" / folder / name
+    return path if path.exists() else fetch(url, path, sha256)
+
+
+def _pytorch(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, UnpicklingError) as error:
+        if foreign := FOREIGN.search(str(error)):
+            raise ValueError(
+                f"{path} needs {foreign[1]}, and to build that could run code from the file. If you "
+                "trust it, load it once by torch.load(.., weights_only=False) and save its weights "
+                "alone"
+            ) from error
+        raise OSError(f"{path} is no PyTorch file of weights, or is cut short") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a dict of weights")
+    return content
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(f"{path} needs safetensors: pip install safetensors") from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise OSError(f"{path} is no safetensors file or is cut short: {error}") from error
+
+
+def _matlab(path: Path) -> dict[str, np.ndarray]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        arrays = loadmat(path)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"{path} is a MATLAB 7.3 file, whose objects only MATLAB reads; save its arrays from "
+            "there with '-v7'"
+        ) from error
+    except (MatReadError, ValueError, zlib.error) as error:
+        raise OSError(f"{path} is no MATLAB file or is cut short: {error}") from error
+    return {name: array for name, array in arrays.items() if not name.startswith("__")}
+
+
+def _tensorflow_archive(path: Path) -> dict[str, np.ndarray]:
+    """The checkpoint inside an archive, which is unpacked for the moment."""
+    try:
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
+            members = [m for m in archive.getmembers() if TENSORFLOW_FILE.fullmatch(m.name)]
+            archive.extractall(folder, members, filter="data")
+            indices = list(Path(folder).rglob("*.index"))
+            if len(indices) != 1:
+                raise ValueError(f"{path} holds {len(indices)} TensorFlow checkpoints, not one")
+            return read_tensorflow_checkpoint(indices[0])
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise OSError(f"{path} is no archive or is cut short: {error}") from error
+
+
+def save_whole(content: dict, path: Path) -> None:
+    """Save a checkpoint so that the file is whole or not there.
+
+    Args:
+        content (dict): With ``state_dict``; a ``.safetensors`` file gets that alone.
+        path (Path): Its folder is made. A file that is there is replaced.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind.
+        ImportError: If it needs safetensors and that is not installed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            tensors = {name: value.contiguous() for name, value in content["state_dict"].items()}
+            save_file(tensors, partial)
+        else:
+            torch.save(content, partial)
+        partial.replace(path)
+    except RuntimeError as error:  # PyTorch's for a full disk
+        raise OSError(f"could not write {path}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
