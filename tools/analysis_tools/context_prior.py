@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
-from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from torch import Tensor
 
+from mmseg_papers.apis import Predictor
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.losses import label_of_positions
 
@@ -148,7 +148,10 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     config = Config.fromfile(args.config)
     config.merge_from_dict(args.cfg_options or {})
-    model = init_model(config, args.checkpoint, device="cpu")
+    try:
+        model = Predictor(config, args.checkpoint, device="cpu").model
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     if not isinstance(model.decode_head, CPHead):
         parser.error(f"{args.config} has a {type(model.decode_head).__name__} and no context prior")
     dataset = DATASETS.build(config.test_dataloader.dataset)
