@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 from mmseg.registry import MODELS
 from PIL import Image
 
@@ -68,7 +69,13 @@ def run(monkeypatch, tool, *arguments):
 def test_publishes_what_inference_needs(publish_dsrl, tmp_path, monkeypatch, capsys):
     weights = MODELS.build(MODEL).state_dict()
     optimizer = dict(state=torch.zeros(10000))
-    content = dict(state_dict=weights, meta=dict(iter=7), optimizer=optimizer)
+    history = HistoryBuffer([1.0], [1])  # which MMEngine's checkpoints hold
+    content = dict(
+        state_dict=weights,
+        meta=dict(iter=7),
+        optimizer=optimizer,
+        message_hub=dict(log_scalars=dict(loss=history)),
+    )
     torch.save(content, tmp_path / "iter_7.pth")
     run(monkeypatch, publish_dsrl, tmp_path / "iter_7.pth", tmp_path / "dsrl.pth")
     assert "of the SISR branch and the feature transform" in capsys.readouterr().out
@@ -77,8 +84,10 @@ def test_publishes_what_inference_needs(publish_dsrl, tmp_path, monkeypatch, cap
     assert published["meta"] == dict(iter=7)
     plain = dict(MODEL, sisr_head=None, feature_transform=None, loss_fa=None)
     MODELS.build(plain).load_state_dict(published["state_dict"], strict=True)
-    with pytest.raises(ValueError, match=r"dsrl\.pth has no SISR branch"):
-        publish_dsrl.publish(tmp_path / "dsrl.pth", tmp_path / "again.pth")
+    for file, message in (("dsrl.pth", "has no SISR branch"), ("none.pth", "can not be found")):
+        with pytest.raises(SystemExit):
+            run(monkeypatch, publish_dsrl, tmp_path / file, tmp_path / "again.pth")
+        assert f"{tmp_path / file} {message}" in capsys.readouterr().err
 
 
 def test_draws_input_reconstruction_and_image(super_resolution, tmp_path, monkeypatch, capsys):

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from mmengine.runner import CheckpointLoader
 
 from mmseg_papers.models.segmentors.dsrl_encoder_decoder import without_training_branches
 
@@ -27,9 +28,10 @@ def publish(checkpoint: Path, out: Path) -> list[str]:
         list[str]: The keys that were dropped.
 
     Raises:
+        FileNotFoundError: If there is no checkpoint.
         ValueError: If the checkpoint holds nothing to drop, so is of no DSRL training.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
     weights = content.get("state_dict", content)
     kept = without_training_branches(weights)
     dropped = sorted(set(weights) - set(kept))
@@ -46,7 +48,10 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
-    dropped = publish(args.checkpoint, args.out)
+    try:
+        dropped = publish(args.checkpoint, args.out)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     sizes = [file.stat().st_size / 2**20 for file in (args.checkpoint, args.out)]
     print(
         f"wrote {args.out}: {sizes[1]:.1f} MiB of {sizes[0]:.1f} MiB, without {len(dropped)} "
