@@ -279,8 +279,8 @@ def _packaged_config(name: str) -> Path:
     stem = Path(name).name.removesuffix(".py")
     if stem not in configs:
         raise ValueError(
-            f"no config {name!r}, as a file or in mmseg-papers (`python -m mmseg_papers list` lists "
-            f"these){near_names(stem, configs, cutoff=0.3)}"
+            f"no config {name!r}, as a file or in mmseg-papers (`python -m mmseg_papers list` "
+            f"lists these){near_names(stem, configs, cutoff=0.3)}"
         )
     return configs[stem]
 
