@@ -1,6 +1,7 @@
 """The converter's command reads TensorFlow's and PyTorch's files."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def test_pytorch(run, wrap, tmp_path):
     assert torch.equal(run(tmp_path / "file.pth")["stem.0.conv.weight"], weights.popitem()[1])
 
 
-def test_nothing_there(run, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"neither .*model\.ckpt nor .*model\.ckpt\.index"):
+def test_nothing_there(run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="1"):
         run(tmp_path / "model.ckpt")
+    assert re.search(r"neither .*model\.ckpt nor .*model\.ckpt\.index", capsys.readouterr().err)

@@ -83,7 +83,7 @@ def test_draws_input_reconstruction_and_image(super_resolution, tmp_path, monkey
     assert f"wrote {out}" in capsys.readouterr().out
     assert Image.open(out).size[0] == 1800
 
-    model = super_resolution.init_model(Config.fromfile(config), str(weights), device="cpu")
+    model = super_resolution.load_model(Config.fromfile(config), weights, "cpu")
     half, restored, full = super_resolution.super_resolve(model, image).values()
     assert (half.shape, restored.shape, full.shape) == ((19, 25, 3), (38, 50, 3), (38, 50, 3))
     expected = torch.tensor([200, 100, 50]).expand(38, 50, 3) / 255

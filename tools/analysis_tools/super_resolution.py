@@ -30,7 +30,7 @@ def super_resolve(model: DSRLEncoderDecoder, image: Path) -> dict[str, Tensor]:
     """The network's input, what SISR makes of it, and the image itself.
 
     Args:
-        model (DSRLEncoderDecoder): With a SISR branch, as ``mmseg.apis.init_model`` gives it.
+        model (DSRLEncoderDecoder): With a SISR branch, as ``mmseg_papers.apis.load_model`` gives it.
         image (Path): Goes through the config's test pipeline without annotations.
 
     Returns:
