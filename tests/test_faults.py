@@ -690,13 +690,13 @@ def saved(change):
 
 #: What is wrong, how to make bad.pth from the state dict of a sound one, what the error says.
 CHECKPOINTS = [
-    ("missing", lambda _: None, r"checkpoint bad\.pth does not exist"),
-    ("folder", lambda _: Path("bad.pth").mkdir(), r"checkpoint bad\.pth does not exist"),
-    ("empty", lambda _: Path("bad.pth").touch(), r"checkpoint bad\.pth is empty"),
-    ("cut off", truncated, r"checkpoint bad\.pth .*cut off; save or download"),
-    ("page", lambda _: Path("bad.pth").write_text("<html>404"), r"bad\.pth is no checkpoint"),
-    ("zip", lambda _: Path("bad.pth").write_bytes(b"PK\3\4"), r"bad\.pth is no checkpoint"),
-    ("list", saved(lambda _: [1, 2]), r"bad\.pth holds no weights"),
+    ("missing", lambda _: None, r"neither bad\.pth nor bad\.pth\.index"),
+    ("folder", lambda _: Path("bad.pth").mkdir(), r"neither bad\.pth nor bad\.pth\.index"),
+    ("empty", lambda _: Path("bad.pth").touch(), r"bad\.pth is no PyTorch file .*cut short"),
+    ("cut off", truncated, r"bad\.pth is no PyTorch file .*cut short"),
+    ("page", lambda _: Path("bad.pth").write_text("<html>404"), r"bad\.pth is no PyTorch file"),
+    ("zip", lambda _: Path("bad.pth").write_bytes(b"PK\3\4"), r"bad\.pth is no PyTorch file"),
+    ("list", saved(lambda _: [1, 2]), r"bad\.pth holds a list"),
     ("optimizer alone", saved(lambda _: dict(optimizer={})), r"bad\.pth holds no weights"),
     (
         "other model",
@@ -889,7 +889,7 @@ TOOLS = [
     ("attention_maps", ["config.py", "none.pth", "image.png"], r"none\.pth does not exist"),
     ("context_prior", ["none.py", "weights.pth"], r"no config 'none\.py'"),
     ("height_statistics", ["none.py"], r"no config 'none\.py'"),
-    ("super_resolution", ["config.py", "image.png", "image.png"], r"image\.png is no checkpoint"),
+    ("super_resolution", ["config.py", "image.png", "image.png"], r"image\.png is no PyTorch file"),
     ("camvid", ["none"], r"none"),
     ("person_part", ["none", "none"], r"none"),
     ("street_scenes", ["image.png"], r"image\.png"),

@@ -15,8 +15,8 @@ from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from torch import nn
 
+from ..checkpoints.files import read_checkpoint
 from ..datasets.transforms.loading import check_image
-from ..engine.checkpoint_file import read_checkpoint
 from ..engine.fine_tune_hook import load_all_but_classes
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.dsrl_encoder_decoder import TRAINING_BRANCHES
@@ -105,6 +105,7 @@ class Predictor:
             config = Config.fromfile(config)
         if checkpoint is None:
             warnings.warn("no checkpoint: the model's weights are random", stacklevel=2)
+        _require(config, "model", "test_dataloader")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(config, checkpoint, device)
         if isinstance(self.model, FusedSegmentorMixin):
@@ -197,17 +198,14 @@ def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn
         device (str): Where to.
 
     Returns:
-        nn.Module: In evaluation mode, with ``cfg`` and the data set's ``dataset_meta``.
+        nn.Module: In evaluation mode, with ``cfg`` and ``dataset_meta``, of the file or else of the
+        config's test data if it has any.
 
     Raises:
         FileNotFoundError: If ``checkpoint`` does not exist.
         ValueError: If config, checkpoint or device cannot be used, or they do not fit each other.
     """
-    if missing := [part for part in ("model", "test_dataloader") if part not in config]:
-        raise ValueError(
-            f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
-            "that the model was trained with"
-        )
+    _require(config, "model")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -218,8 +216,18 @@ def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn
     if checkpoint is not None:
         load_whole(model, loaded.get("state_dict", loaded), str(checkpoint))
     meta = loaded.get("meta", {}).get("dataset_meta")
-    model.dataset_meta = meta or dataset_meta(config.test_dataloader.dataset)
+    if meta is None and "test_dataloader" in config:
+        meta = dataset_meta(config.test_dataloader.dataset)
+    model.dataset_meta = meta
     return model
+
+
+def _require(config: Config, *parts: str) -> None:
+    if missing := [part for part in parts if part not in config]:
+        raise ValueError(
+            f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
+            "that the model was trained with"
+        )
 
 
 def load_whole(model: nn.Module, state_dict: dict, source: str) -> None:

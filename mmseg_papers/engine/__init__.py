@@ -1,7 +1,6 @@
 """What the runner needs beyond MMEngine; importing lets it load checkpoints safely and offline."""
 
 from ..checkpoints.loading import register_papers_loader
-from .checkpoint_file import read_checkpoint
 from .checkpoint_globals import allow_checkpoint_globals
 from .cpu_runner import CPURunner
 from .fine_tune_hook import FineTuneHook
@@ -27,6 +26,5 @@ __all__ = [
     "ValidationPicturesHook",
     "WholeFilesBackend",
     "allow_checkpoint_globals",
-    "read_checkpoint",
     "register_weights_loader",
 ]

@@ -9,8 +9,8 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
+from ..checkpoints.files import read_checkpoint
 from ..models.layers import CompleteLoading
-from .checkpoint_file import read_checkpoint
 
 #: Where a layer may depend on the number of classes.
 HEADS = ("decode_head.", "auxiliary_head.")
