@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,15 @@ from pathlib import Path
 import mmseg
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 from mmseg.apis import MMSegInferencer
 
 from mmseg_papers.__main__ import packaged_configs
 from mmseg_papers.datasets.street_scenes import write_street_scenes
+
+from .generated_data import shrink
 
 ROOT = Path(__file__).parents[1]
 DEMO = packaged_configs()["hrnetv2_w18-small-v1_1xb8-400iters_street-scenes-128x256"]
@@ -149,3 +154,54 @@ def test_the_error_is_the_last_line_of_the_training_process(tmp_path):
     last = "\n".join(result.stderr.splitlines()[-4:])
     assert "CamVid is not there: no images in " in last
     assert "set data_root to where it lies" in last
+
+
+SMALL_DEEPLAB = {
+    "model.data_preprocessor.test_cfg": None,
+    "model.backbone.depth": 18,
+    "model.backbone.multi_grid": (1, 2),
+    "model.backbone.init_cfg": None,
+    "model.decode_head.in_channels": 512,
+    "model.decode_head.channels": 16,
+}
+
+
+def test_deeplab_has_one_option_for_the_output_stride_and_a_second_step(tmp_path):
+    """The first step's weights are tested at another output stride, and trained on there."""
+    configs, name = packaged_configs(), "deeplabv3_r101-mg124{}_4xb4-30k_voc12aug-513x513"
+    first = shrink(Config.fromfile(configs[name.format("")]), tmp_path / "first", **SMALL_DEEPLAB)
+    file, checkpoint = tmp_path / "config.py", tmp_path / "first.pth"
+    first.dump(file)
+    runner = Runner.from_cfg(first)
+    runner.train()
+    runner.save_checkpoint(str(tmp_path), checkpoint.name)
+    found = {}
+    for output_stride in (16, 8):
+        config = Config.fromfile(file)
+        config.merge_from_dict(
+            {
+                "model.output_stride": output_stride,
+                "load_from": str(checkpoint),
+                "experiment_name": f"{tmp_path}{output_stride}",
+            }
+        )
+        found[output_stride] = Runner.from_cfg(config).test()["aAcc"]
+    assert found[8] != found[16]
+    log = run(
+        *(MIM, "test", "mmseg", file, "--checkpoint", checkpoint, "--gpus", "0"),
+        *("--work-dir", tmp_path / "test", "--cfg-options", "model.output_stride=8"),
+        cwd=tmp_path,
+    )
+    assert re.search(r"aAcc: ([\d.]+)", log)[1] == f"{found[8]:.4f}"
+
+    second = Config.fromfile(configs[name.format("-os8-frozen-bn")])
+    options = dict(SMALL_DEEPLAB, load_from=str(checkpoint))
+    runner = Runner.from_cfg(shrink(second, tmp_path / "second", **options))
+    runner.train()
+    assert runner.model.backbone.output_stride == 8
+    before = torch.load(checkpoint, weights_only=False)["state_dict"]
+    after = runner.model.state_dict()
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    changed = {k for k, v in before.items() if not torch.equal(v, after[k])}
+    assert not {k for k in changed if k.endswith(statistics)}
+    assert {"backbone.layer1.0.bn1.weight", "decode_head.aspp.bottleneck.bn.bias"} <= changed

@@ -122,6 +122,7 @@ class DilatedMobileNetV2(CompleteLoading, MobileNetV2):
                 "bn.bias": torch.zeros(channels),
                 "bn.running_mean": torch.zeros(channels),
                 "bn.running_var": torch.full((channels,), 1 - eps),
+                "bn.num_batches_tracked": torch.tensor(0),
             }
             state_dict.update({f"{first}0.{name}": value for name, value in identity.items()})
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,0 +1,42 @@
+"""conv_norm_relu: folded at inference, the plain form where statistics or gradients matter."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmseg_papers.ops import conv_norm_relu, conv_norm_relu_reference
+
+
+def make(norm):
+    for tensor in (*norm.parameters(), *norm.buffers()):
+        if tensor.is_floating_point():
+            nn.init.uniform_(tensor, 0.5, 1.5)
+    conv = nn.Conv2d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2, bias=False)
+    return conv.double(), norm.double()
+
+
+def test_inference_is_one_conv():
+    conv, norm = make(nn.BatchNorm2d(6).eval())
+    x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
+    norm.register_forward_pre_hook(lambda *_: pytest.fail("the norm ran by itself"))
+    with torch.no_grad():
+        folded = conv_norm_relu(x, conv, norm)
+    norm._forward_pre_hooks.clear()
+    torch.testing.assert_close(folded, conv_norm_relu_reference(x, conv, norm))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(6), nn.GroupNorm(3, 6).eval()])
+def test_plain_form(norm):
+    conv, norm = make(norm)
+    x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.equal(conv_norm_relu(x, conv, norm), conv_norm_relu_reference(x, conv, norm))
+    if norm.training:
+        assert norm.num_batches_tracked == 2
+
+
+def test_gradients_reach_the_norm():
+    conv, norm = make(nn.BatchNorm2d(6).eval())
+    x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
+    conv_norm_relu(x, conv, norm).sum().backward()
+    assert norm.weight.grad.abs().sum() > 0
