@@ -37,6 +37,7 @@ nb_execution_mode = "cache"
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+nb_output_stderr = "remove"
 
 #: Packages with a page in the reference.
 PACKAGES = (
