@@ -26,7 +26,8 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/*.md", "docs/papers/*.md", "docs/reference/**/*.md")
     for file in ROOT.glob(pattern)
 ) + [f"configs/{paper}/README.md" for paper in PAPERS]
-FENCE = re.compile(r"^( *)```(\{?[\w-]*\}?).*?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+#: A code block: language or directive, what follows it, the block.
+FENCE = re.compile(r"^ *```(\{?[\w-]*\}?)(.*?)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 CONFIG = re.compile(r"(?<![\w/.-])([a-z][\w.+-]*_\d+xb\d+-\w+_[a-z][a-z\d-]*-\d+x\d+)(?![\w-])")
 INSTALLING = ("pip install ", "python3 -m venv ", "source ", "bash ", "make ")
 
@@ -40,20 +41,21 @@ def prose(page):
     return FENCE.sub("", read(page))
 
 
-def anchors(page):
-    """What a link to a heading of a page may end in, as GitHub and the site make it."""
-    text = prose(page)
-    for _, kind, body in FENCE.findall(read(page)):
-        if kind == "{include}":
-            text += prose(next(f"configs/{paper}/README.md" for paper in PAPERS if paper in page))
-            assert "README.md" in read(page), body
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
 def code(page, *languages):
     """The code blocks of a page in these languages."""
-    return [body for _, kind, body in FENCE.findall(read(page)) if kind in languages]
+    return [body for language, _, body in FENCE.findall(read(page)) if language in languages]
+
+
+def anchors(page):
+    """What a link to a heading of a page may end in, as GitHub and the site make it."""
+    included = [
+        os.path.normpath(Path(page).parent / file.strip())
+        for directive, file, _ in FENCE.findall(read(page))
+        if directive == "{include}"
+    ]
+    text = "".join(prose(file) for file in (page, *included))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -117,8 +119,8 @@ def parameters(cls):
 def test_options_in_the_tables_of_classes_exist(page):
     public = {
         name: getattr(package, name)
-        for package in (*(vars(mmseg_papers.models)[n] for n in mmseg_papers.models.__all__),)
-        for name in package.__all__
+        for package in vars(mmseg_papers.models).values()
+        for name in getattr(package, "__all__", ())
     }
     for name, text in re.findall(r"`(\w+)` \(options? ([^)]*)\)", read(page)):
         for option in re.findall(r"`(\w+)`", text):
@@ -147,7 +149,7 @@ def commands(page, heading=None):
     if heading is not None:
         text = re.split(r"^## ", text.partition(f"## {heading}\n")[2], maxsplit=1, flags=re.M)[0]
         assert text, f"{page} has no heading {heading!r}"
-    blocks = [body for _, kind, body in FENCE.findall(text) if kind in ("shell", "bash")]
+    blocks = [body for kind, _, body in FENCE.findall(text) if kind in ("shell", "bash")]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [part for line in lines for part in line.split(" && ") if part.strip()]
 
