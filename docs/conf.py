@@ -54,10 +54,18 @@ PACKAGES = (
     "ops",
 )
 
+#: A name in code type, or a call of it -> what it links to. Single plain words stay plain.
+TARGETS = {
+    shorter: f"mmseg_papers.{package}.{name}"
+    for package in PACKAGES
+    for name in importlib.import_module(f"mmseg_papers.{package}").__all__
+    for shorter in (name, f"{package}.{name}", f"mmseg_papers.{package}.{name}")
+    if not re.fullmatch("[a-z]+", shorter)
+}
 CARD = re.compile(r"\]\((?:\.\./)+(?:configs/)?(\w+)(?:/README\.md)?(#[\w-]+)?\)")
 
 
-def link_pages_of_papers(text: str) -> str:
+def link_pages_of_papers(*event) -> None:
     """Turn links to a paper's card, right where the card lies, into links to its page here."""
 
     def to_page(link: re.Match) -> str:
@@ -65,7 +73,8 @@ def link_pages_of_papers(text: str) -> str:
         is_card = (ROOT / "configs" / paper / "README.md").is_file()
         return f"](/papers/{paper}.md{anchor or ''})" if is_card else link[0]
 
-    return CARD.sub(to_page, text)
+    content = event[-1]
+    content[0] = CARD.sub(to_page, content[0])
 
 
 class LinkNames(SphinxTransform):
@@ -73,43 +82,26 @@ class LinkNames(SphinxTransform):
 
     default_priority = 5
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.targets = {}
-        for package in PACKAGES:
-            module = importlib.import_module(f"mmseg_papers.{package}")
-            for name in getattr(module, "__all__", ()):
-                full = f"mmseg_papers.{package}.{name}"
-                for shorter in (name, f"{package}.{name}", full):
-                    self.targets.setdefault(shorter, full)
-
     def apply(self, **kwargs) -> None:
-        """Replace the literals of a document."""
+        """Put the literals of a document into links."""
         for literal in list(self.document.findall(nodes.literal)):
-            name = re.match(r"[\w.]+", literal.astext())
-            if isinstance(literal.parent, (nodes.reference, addnodes.pending_xref)):
+            name = re.fullmatch(r"([\w.]+)(\(.*\))?", literal.astext())
+            is_linked = isinstance(literal.parent, (nodes.reference, addnodes.pending_xref))
+            if name is None or is_linked or name[1] not in TARGETS:
                 continue
-            if name and name[0] in self.targets:
-                link = addnodes.pending_xref(
-                    refdomain="py",
-                    reftype="obj",
-                    reftarget=self.targets[name[0]],
-                    refdoc=self.env.docname,
-                    refexplicit=True,
-                )
-                literal.replace_self(link)
-                link += literal
+            link = addnodes.pending_xref(
+                refdomain="py",
+                reftype="obj",
+                reftarget=TARGETS[name[1]],
+                refdoc=self.env.docname,
+                refexplicit=True,
+            )
+            literal.replace_self(link)
+            link += literal
 
 
 def setup(app: Sphinx) -> None:
     """Register what is above."""
-
-    def rewrite_source(app: Sphinx, name: str, content: list[str]) -> None:
-        content[0] = link_pages_of_papers(content[0])
-
-    def rewrite_included(app: Sphinx, file: Path, parent: str, content: list[str]) -> None:
-        content[0] = link_pages_of_papers(content[0])
-
-    app.connect("source-read", rewrite_source)
-    app.connect("include-read", rewrite_included)
+    app.connect("source-read", link_pages_of_papers)
+    app.connect("include-read", link_pages_of_papers)
     app.add_transform(LinkNames)

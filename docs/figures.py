@@ -462,25 +462,23 @@ FIGURES: dict[str, Callable[[], Diagram]] = {
 }  # fmt: skip
 
 
-def draw(folder: Path, suffix: str = ".svg") -> list[Path]:
+def draw(folder: Path) -> list[Path]:
     """Draw all figures.
 
     Args:
         folder (Path): Made if it does not exist.
-        suffix (str): ``'.svg'`` or ``'.png'``. Default: '.svg'.
 
     Returns:
         list[Path]: The files, one a paper.
     """
-    # The same input gives the same bytes.
-    plt.rcParams["svg.hashsalt"] = "mmseg-papers"
+    # Text stays text, and the same input gives the same bytes.
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mmseg-papers"})
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, figure in FIGURES.items():
-        files.append(folder / f"{name}{suffix}")
-        metadata = {"Date": None} if suffix == ".svg" else None
+        files.append(folder / f"{name}.svg")
         diagram = figure().figure
-        diagram.savefig(files[-1], metadata=metadata, dpi=110)
+        diagram.savefig(files[-1], metadata={"Date": None})
         plt.close(diagram)
     return files
 
