@@ -35,6 +35,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["mmseg_papers", "mmseg_papers.*"]),
     package_data={"mmseg_papers": [".mim/*", ".mim/**/*"]},
+    entry_points={"console_scripts": ["mmseg-papers=mmseg_papers.__main__:main"]},
     # MMSegmentation, MMEngine and MMCV come from one of two lines with different distribution
     # names, so they cannot be requirements: an extra installs the one, a script the other.
     # NumPy, OpenCV, Pillow, rich and matplotlib are requirements of both lines.
@@ -46,12 +47,14 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3",
             "ruff>=0.15",
+            "safetensors",
             "setuptools>=77",
             "tifffile",
             "triton>=2.2; platform_system == 'Linux'",  # its interpreter runs the kernels in tests
             "wheel",
             *DOCS,
         ],
+        "safetensors": ["safetensors"],
         "tiff": ["tifffile"],
         "docs": DOCS,
     },

@@ -22,8 +22,8 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "refinenet": refinenet.convert,
     "spnet": spnet.convert,
 }
-#: paper -> the entries under which its authors' files may hold their weights
-WRAPPINGS: dict[str, tuple[str, ...]] = {"refinenet": refinenet.WRAPPINGS}
+#: The entries under which the authors' files may hold their weights.
+WRAPPINGS = ("state_dict", "model_state", "model", "segmenter", "weights")
 
 
 def convert_state_dict(
@@ -34,8 +34,8 @@ def convert_state_dict(
     Args:
         paper (str): A key of :data:`CONVERTERS`.
         state_dict (Mapping[str, Tensor | np.ndarray]): The authors' keys and values. Those of a
-            whole model become those of our segmentor; those of a component our component's. Of the
-            papers in :data:`WRAPPINGS` the whole file will do.
+            whole model become those of our segmentor; those of a component our component's. A
+            whole file with an entry of :data:`WRAPPINGS` will do.
         **options: What the paper's converter takes; see its file.
 
     Returns:
@@ -48,7 +48,7 @@ def convert_state_dict(
     """
     if paper not in CONVERTERS:
         raise ValueError(f"paper must be one of {', '.join(CONVERTERS)}, got {paper!r}")
-    for name in WRAPPINGS.get(paper, ()):
+    for name in WRAPPINGS:
         if isinstance(state_dict.get(name), Mapping):
             state_dict = state_dict[name]
     for key, value in state_dict.items():

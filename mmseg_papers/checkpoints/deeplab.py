@@ -7,7 +7,7 @@ import re
 from torch import Tensor
 
 from ..models.backbones.aligned_xception import ARCHS
-from .keys import rename
+from .keys import log_left_out, rename
 
 #: End of a TensorFlow name -> ours, and the order of axes that makes it PyTorch's
 TENSORFLOW_ENDS = {
@@ -180,8 +180,10 @@ def convert(state_dict: dict[str, Tensor], drop_background: bool = False) -> dic
 def _in_pytorch_layout(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """TensorFlow's variables with PyTorch's ends of names and order of axes."""
     tensors, unknown = {}, []
+    extras = [key for key in state_dict if re.match(TENSORFLOW_EXTRAS, key)]
+    log_left_out(extras)
     for key, value in state_dict.items():
-        if re.match(TENSORFLOW_EXTRAS, key):
+        if key in extras:
             continue
         for end, (ours, axes) in TENSORFLOW_ENDS.items():
             if key.endswith(f"/{end}"):

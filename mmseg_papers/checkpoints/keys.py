@@ -5,14 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from mmengine.logging import print_log
 from torch import Tensor
+
+
+def log_left_out(keys: Sequence[str]) -> None:
+    """Say which entries of a file are of no use here, such as an ImageNet classifier.
+
+    Args:
+        keys (Sequence[str]): Their names.
+    """
+    if keys:
+        print_log(f"left out, of no use here: {', '.join(keys)}", "current")
 
 
 def rename(
     state_dict: dict[str, Tensor],
     rules: Sequence[tuple[str, str | Callable[[re.Match], str] | None]],
 ) -> dict[str, Tensor]:
-    """Rename every key by the first rule that matches its beginning.
+    """Rename every key by the first rule that matches its beginning; the log lists what is dropped.
 
     Args:
         state_dict (dict[str, Tensor]): Weights.
@@ -25,11 +36,13 @@ def rename(
     Raises:
         KeyError: If no rule matches a key; names all such keys.
     """
-    renamed, unknown = {}, []
+    renamed, left_out, unknown = {}, [], []
     for key, value in state_dict.items():
         for pattern, replacement in rules:
             if match := re.match(pattern, key):
-                if replacement is not None:
+                if replacement is None:
+                    left_out.append(key)
+                else:
                     is_template = isinstance(replacement, str)
                     start = match.expand(replacement) if is_template else replacement(match)
                     renamed[start + key[match.end() :]] = value
@@ -41,6 +54,7 @@ def rename(
             f"{len(unknown)} keys of the checkpoint belong to no known module: "
             f"{', '.join(unknown[:5])}{', ...' * (len(unknown) > 5)}"
         )
+    log_left_out(left_out)
     return renamed
 
 

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from .keys import fold_conv_bias, rename
 
-#: Entries under which whole files hold their weights.
-WRAPPINGS = ("model", "segmenter", "weights", "state_dict")
 #: The authors' .mat files: rows of the classifier, the void row, and the order of pooling.
 MAT_FILES: dict[str, tuple[int, str | None, bool]] = {
     "ade20k": (151, "first", False),

@@ -5,6 +5,7 @@ from .class_uniform import ClassUniformDataset, ClassUniformSampler
 from .folder import FolderDataset
 from .nyudv2 import NYUDv2Dataset
 from .person_part import PascalPersonPartDataset
+from .seeded import SeededDataset, SeededSampler
 from .sunrgbd import SUNRGBDDataset
 from .transforms import (
     AddRowPosition,
@@ -33,6 +34,8 @@ __all__ = [
     "RandomGaussianBlur",
     "RandomRelativeResize",
     "SUNRGBDDataset",
+    "SeededDataset",
+    "SeededSampler",
     "StrictLoadAnnotations",
     "StrictLoadImageFromFile",
 ]

@@ -17,6 +17,7 @@ from .context_prior import (
 from .conv1x1_pair import conv1x1_pair, conv1x1_pair_reference
 from .conv_norm_relu import conv_norm_relu, conv_norm_relu_reference
 from .dense_block import dense_block, dense_block_reference
+from .export import use_references
 from .feature_affinity import feature_affinity, feature_affinity_reference
 from .gate_rows import gate_rows, gate_rows_reference
 from .max_pool5x5 import MaxPool5x5, max_pool5x5, max_pool5x5_reference
@@ -95,4 +96,5 @@ __all__ = [
     "upsample_argmax_reference",
     "upsample_cross_entropy",
     "upsample_cross_entropy_reference",
+    "use_references",
 ]

@@ -1,18 +1,51 @@
-"""Whether a graph is being written to a file."""
+"""Where operations compute their plain formulas: while a graph is written, or when asked."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+
+_asked = False
+
+
+@contextmanager
+def use_references() -> Iterator[None]:
+    """Let every operation compute its ``*_reference``, to compare a whole model with and without.
+
+    Not safe in several threads at once.
+    """
+    global _asked
+    before, _asked = _asked, True
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+def references_asked() -> bool:
+    """True inside :func:`use_references`."""
+    return _asked
 
 
 def is_exporting() -> bool:
-    """True inside ``torch.export`` and ONNX export, whose files must hold no operation of ours.
+    """True inside ``torch.export``, ONNX export and ``torch.jit.trace``.
+
+    Their graphs must hold no operation of ours: others read them, MMEngine counts the multiply-adds
+    (``mim run mmseg get_flops``) of PyTorch's own operations in a trace.
 
     Returns:
-        bool: Always False for ``torch.export`` on a PyTorch that cannot tell (before 2.7).
+        bool: True inside :func:`use_references`, too; always False for ``torch.export`` on a
+        PyTorch that cannot tell (before 2.7).
     """
     says = getattr(torch.compiler, "is_exporting", None)
-    return torch.onnx.is_in_onnx_export() or (says is not None and says())
+    return (
+        _asked
+        or torch.onnx.is_in_onnx_export()
+        or torch.jit.is_tracing()
+        or (says is not None and says())
+    )
 
 
 def is_traced() -> bool:

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .bilinear import bilinear_taps
-from .export import is_exporting
+from .export import is_exporting, references_asked
 from .precision import accumulation_dtype
 from .upsample_add import upsample_add
 
@@ -66,6 +66,8 @@ def conv1x1_of_upsampled_concat(
             f"maps of {channels} channels need a weight of (O, {sum(channels)}, 1, 1), "
             f"got {tuple(weight.shape)}"
         )
+    if references_asked():
+        return conv1x1_of_upsampled_concat_reference(xs, weight, bias, align_corners)
     weights = weight.split(channels, dim=1)
     is_low = [r > 0 and c >= min_channels_low for r, c in enumerate(channels)]
     full = [(x, w) for x, w, low in zip(xs, weights, is_low, strict=True) if not low]

@@ -49,9 +49,15 @@ def test_hrnet_inplace_abn_scales_by_the_absolute_weight():
     )
 
 
-def test_refuses_a_file_instead_of_its_weights():
-    with pytest.raises(TypeError, match=r"state_dict is a dict.*file\['state_dict'\]"):
-        convert_state_dict("hrnet", {"state_dict": {"conv1.weight": torch.rand(1)}})
+def test_refuses_what_is_no_tensor():
+    with pytest.raises(TypeError, match=r"epoch is a int.*file\['state_dict'\]"):
+        convert_state_dict("hrnet", {"conv1.weight": torch.rand(1), "epoch": 3})
+
+
+@pytest.mark.parametrize("entry", ["state_dict", "model_state", "model", "segmenter", "weights"])
+def test_a_whole_file_will_do(entry):
+    file = {entry: {"conv1.weight": torch.rand(1)}, "epoch": 3}
+    assert list(convert_state_dict("hrnet", file)) == ["backbone.conv1.weight"]
 
 
 def filled(name):

@@ -47,30 +47,9 @@ def super_resolution():
     return load(TOOLS / "analysis_tools" / "super_resolution.py")
 
 
-@pytest.fixture
-def publish_dsrl():
-    return load(TOOLS / "model_converters" / "publish_dsrl.py")
-
-
 def run(monkeypatch, tool, *arguments):
     monkeypatch.setattr(sys, "argv", ["tool", *map(str, arguments)])
     tool.main()
-
-
-def test_publishes_what_inference_needs(publish_dsrl, tmp_path, monkeypatch, capsys):
-    weights = MODELS.build(MODEL).state_dict()
-    optimizer = dict(state=torch.zeros(10000))
-    content = dict(state_dict=weights, meta=dict(iter=7), optimizer=optimizer)
-    torch.save(content, tmp_path / "iter_7.pth")
-    run(monkeypatch, publish_dsrl, tmp_path / "iter_7.pth", tmp_path / "dsrl.pth")
-    assert "of the SISR branch and the feature transform" in capsys.readouterr().out
-    published = torch.load(tmp_path / "dsrl.pth", weights_only=True)
-    assert set(published) == {"state_dict", "meta"}
-    assert published["meta"] == dict(iter=7)
-    plain = dict(MODEL, sisr_head=None, feature_transform=None, loss_fa=None)
-    MODELS.build(plain).load_state_dict(published["state_dict"], strict=True)
-    with pytest.raises(ValueError, match=r"dsrl\.pth has no SISR branch"):
-        publish_dsrl.publish(tmp_path / "dsrl.pth", tmp_path / "again.pth")
 
 
 def test_draws_input_reconstruction_and_image(super_resolution, tmp_path, monkeypatch, capsys):

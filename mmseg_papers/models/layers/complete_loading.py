@@ -6,6 +6,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+#: Metadata of a state dict that comes from a paper's authors: where from.
+SOURCE = "mmseg_papers_source"
+
 
 class CompleteLoading(nn.Module):
     """Mixin for backbones: a state dict loads whole or not at all.
@@ -86,3 +89,53 @@ def filters_of_rgb(weight: Tensor, channels: int) -> Tensor:
         return weight.sum(dim=1, keepdim=True).expand(-1, channels, -1, -1) / channels
     color = torch.arange(channels, device=weight.device) % 3
     return weight[:, color] / color.bincount()[color].view(1, -1, 1, 1)
+
+
+def check_whole(
+    model: nn.Module, state_dict: dict[str, Tensor], source: str, training_only: tuple[str, ...]
+) -> None:
+    """Refuse a file of a paper's authors that does not fit a segmentor name by name.
+
+    MMEngine would load what fits and leave the rest random, with a warning.
+
+    Args:
+        model (nn.Module): A segmentor.
+        state_dict (dict[str, Tensor]): Its weights to be.
+        source (str): Where they come from, for messages.
+        training_only (tuple[str, ...]): Children that a file may lack, or have without the model,
+            as a whole; the log names these.
+
+    Raises:
+        RuntimeError: If a weight is missing, left over or of another shape. Nothing was loaded.
+    """
+    own, theirs = model.state_dict(), dict(state_dict)
+    for child in training_only:
+        in_model, in_file = (
+            [k for k in names if k.startswith(f"{child}.")] for names in (own, theirs)
+        )
+        if bool(in_model) != bool(in_file):
+            place = "file" if in_model else "model"
+            print_log(
+                f"{source}: {child}, of use in training only, is not in the {place}", "current"
+            )
+        if not (in_model and in_file):
+            own = {k: value for k, value in own.items() if k not in in_model}
+            theirs = {k: value for k, value in theirs.items() if k not in in_file}
+    # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
+    missing = [k for k in own if k not in theirs and not k.endswith("num_batches_tracked")]
+    extra = [k for k in theirs if k not in own]
+    misfits = [
+        f"{k}: {list(theirs[k].shape)} instead of {list(value.shape)}"
+        for k, value in own.items()
+        if k in theirs and theirs[k].shape != value.shape
+    ]
+    problems = (("missing", missing), ("left over", extra), ("of another shape", misfits))
+    if missing or extra or misfits:
+        raise RuntimeError(
+            f"{source} does not fit this model; nothing was loaded. "
+            + ". ".join(
+                f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
+                for what, names in problems
+                if names
+            )
+        )

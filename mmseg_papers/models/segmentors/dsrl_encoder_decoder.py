@@ -62,6 +62,8 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
             FA, or the decode head is not as described.
     """
 
+    training_only = ("auxiliary_head", *TRAINING_BRANCHES)
+
     def __init__(
         self,
         *args,

@@ -16,6 +16,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
+from ..layers.complete_loading import SOURCE, check_whole
 from .fused_loss import check_one_channel, fused_losses, overrides, why_loss_is_not_fused
 from .lazy_pixel_data import LazyPixelData
 from .postprocessing import Postprocessing, winner_probability
@@ -58,6 +59,8 @@ class FusedSegmentorMixin:
             with one output channel has soft-max cross entropy.
     """
 
+    #: Children that inference does without.
+    training_only: tuple[str, ...] = ("auxiliary_head",)
     #: Sides of the label map over those of the input; more than 1 in a network that super-resolves.
     output_scale: int = 1
 
@@ -68,6 +71,13 @@ class FusedSegmentorMixin:
             if isinstance(module, BaseDecodeHead):
                 check_one_channel(module)
         self._logged_paths: set[str] = set()
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict, *args, **kwargs
+    ) -> None:
+        if source := local_metadata.get(SOURCE):
+            check_whole(self, state_dict, source, self.training_only)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
 
     # Training
 

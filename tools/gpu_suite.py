@@ -1,0 +1,376 @@
+"""Everything that a GPU has to show, in pieces that fit a short loan of one.
+
+    python tools/gpu_suite.py [PIECE ..] [--minutes 9] [--out DIR]
+    python tools/gpu_suite.py --report
+
+Runs the pieces that have no result in --out yet and begins none after --minutes; the next call goes
+on. A PIECE is a name or a pattern such as 'op:*'; --list prints all. --tiny rehearses with small
+sizes on any machine. --report prints the tables of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import benchmark
+import torch
+from benchmark_tasks import device, random_map
+from mmengine.config import Config
+
+from mmseg_papers import ops
+
+ROOT = Path(__file__).parents[1]
+#: Config -> size and batch of a training step: the papers' crops.
+MODELS = {
+    "hrnetv2/hrnetv2_w48_4xb3-120k_cityscapes-512x1024": ((512, 1024), 3),
+    "ocrnet/ocrnet_hrnetv2-w48_4xb3-120k_cityscapes-512x1024": ((512, 1024), 3),
+    "deeplabv3/deeplabv3_r101-mg124_4xb4-30k_voc12aug-513x513": ((513, 513), 4),
+    "deeplabv3plus/deeplabv3plus_r101-mg124_4xb4-30k_voc12aug-513x513": ((513, 513), 4),
+    "deeplabv3plus/deeplabv3plus_x65_4xb4-30k_voc12aug-513x513": ((513, 513), 4),
+    "denseaspp/denseaspp_densenet161-d8_4xb2-30k_cityscapes-512x512": ((512, 512), 2),
+    "refinenet/refinenet_r101_4xb2-60k_voc12aug-480x480": ((480, 480), 2),
+    "spnet/spnet_r101-d8_4xb4-152k_ade20k-480x480": ((480, 480), 4),
+    "cpnet/cpnet_r101-d8_4xb4-80k_ade20k-480x480": ((480, 480), 4),
+    "hanet/hanet_r101-os8_2xb4-40k_cityscapes-768x768": ((768, 768), 4),
+    "dsrl/dsrl_deeplabv3plus-r101-in256x512_4xb4-120k_cityscapes-512x1024": ((512, 1024), 4),
+}
+#: Configs that are trained on CamVid, with one schedule, data and seed.
+CAMVID = sorted(path.stem for path in (ROOT / "configs").glob("*/*_camvid-360x480.py"))
+CAMVID_ITERS = 4000
+DETERMINISTIC = "hrnetv2/hrnetv2_w18-small-v2_1xb8-20k_camvid-360x480"
+SLOWEST = 3
+
+
+def card(tiny: bool) -> dict:
+    """What the card can do: bandwidth of a copy, rate of a product of matrices."""
+    mib = 2**20 if tiny else 2**30
+    x = torch.empty(mib, dtype=torch.uint8, device=device())
+    copied = torch.empty_like(x)
+    rates = {}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        side = 256 if tiny else 8192
+        a = torch.randn(side, side, device=device(), dtype=dtype)
+        rates[name] = 2 * side**3 / fastest(partial(torch.mm, a, a)) / 1e12
+    return dict(
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        gb_per_s=2 * mib / fastest(lambda: copied.copy_(x)) / 1e9,
+        tflop_per_s=rates,
+    )
+
+
+def fastest(run: Callable, turns: int = 10) -> float:
+    """Seconds of the fastest of several runs, after one to warm up."""
+    seconds = []
+    for _ in range(turns + 1):
+        start = time.perf_counter()
+        run()
+        synchronize()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def tests(tiny: bool) -> dict:
+    """The operations' tests on CUDA; ``tiny`` collects them only."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_ops"]
+    command += ["--collect-only"] if tiny else ["-m", "cuda"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return dict(passed=done.returncode == 0, output=(done.stdout + done.stderr)[-4000:])
+
+
+def memory_check(tiny: bool) -> dict:
+    """The same under CUDA's memory checker, where it is installed."""
+    checker = shutil.which("compute-sanitizer")
+    if checker is None or tiny:
+        return dict(passed=None, output="compute-sanitizer is not installed or not asked for")
+    command = [checker, "--error-exitcode", "9", sys.executable, "-m", "pytest", "-q", "-x"]
+    command += [
+        "-m",
+        "cuda",
+        "tests/test_ops/test_upsample_add.py",
+        "tests/test_ops/test_strip_means.py",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return dict(passed=done.returncode == 0, output=(done.stdout + done.stderr)[-4000:])
+
+
+def operation(tiny: bool, name: str) -> dict:
+    """Time and memory of an operation, and the bytes of its inputs and outputs, which must move."""
+    rows = []
+    for task in benchmark.op_tasks([name])[: 1 if tiny else None]:
+        before = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+        run = task.make("ours", torch.channels_last)
+        held = torch.cuda.memory_allocated() - before if torch.cuda.is_available() else 0
+        least = held + sum(x.numel() * x.element_size() for x in run())
+        del run
+        rows += [
+            dict(asdict(r), least_bytes=least)
+            for r in benchmark.measure(task, repeats=1 if tiny else 20, threads=1)
+        ]
+    return dict(results=rows)
+
+
+def model(tiny: bool, name: str, compiled: bool) -> dict:
+    """Training step and evaluation of a model, against mmseg's or the plain formulas."""
+    size, batch = ((64, 128), 1) if tiny else MODELS[name]
+    file = str(ROOT / "configs" / f"{name}.py")
+    only = "evaluate" if tiny else None
+    rows = []
+    for task in benchmark.model_tasks(file, size, batch, only, compiled):
+        rows += map(asdict, benchmark.measure(task, repeats=1 if tiny else 5, threads=1))
+    return dict(size=size, batch=batch, compiled=compiled, results=rows)
+
+
+def deterministic(tiny: bool) -> dict:
+    """Losses of 100 iterations twice, and what determinism costs: ours, and PyTorch's own way."""
+    runs: dict[str, dict] = {}
+    for name, plain, switched_on in (
+        ("ours, deterministic", False, True),
+        ("ours, deterministic again", False, True),
+        ("ours", False, False),
+        ("plain formulas, deterministic", True, True),
+        ("plain formulas", True, False),
+    ):
+        torch.use_deterministic_algorithms(switched_on, warn_only=True)
+        torch.backends.cudnn.benchmark = not switched_on
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            ops.use_references() if plain else nullcontext(),
+        ):
+            warnings.simplefilter("always")
+            runs[name] = dict(train(tiny), left=sorted({str(w.message)[:100] for w in caught}))
+    torch.use_deterministic_algorithms(False)
+    first, second = runs["ours, deterministic"], runs["ours, deterministic again"]
+    return dict(bit_identical=first["losses"] == second["losses"], runs=runs)
+
+
+def train(tiny: bool) -> dict:
+    """Losses and median seconds of iterations on one random batch."""
+    config = Config.fromfile(ROOT / "configs" / f"{DETERMINISTIC}.py")
+    size, iterations = ((64, 96), 2) if tiny else ((360, 480), 100)
+    network = benchmark.build_model(config, "ours", torch.channels_last).train()
+    images = random_map((2 if tiny else 8, 3, *size), torch.channels_last)
+    labels = benchmark.samples(config, size, len(images))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    losses, seconds = [], []
+    for _ in range(iterations):
+        start = time.perf_counter()
+        loss, _ = network.parse_losses(network(images, labels, mode="loss"))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        synchronize()
+        seconds.append(time.perf_counter() - start)
+        losses.append(loss.item())
+    return dict(losses=losses, seconds=sorted(seconds)[len(seconds) // 2])
+
+
+def profile(tiny: bool, out: Path) -> dict:
+    """Where the time of the models goes whose training gains least."""
+    gains = {}
+    for name in MODELS:
+        file = result_file(out, f"model:{name}")
+        rows = json.loads(file.read_text())["results"] if file.exists() else []
+        found = [benchmark.Result(**row) for row in rows if row["task"].startswith("train")]
+        for by_layout in benchmark.ratios(found).values():
+            gains[name] = min(time for time, _ in by_layout.values())
+    tables = {}
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    for name in sorted(gains, key=gains.get, reverse=True)[:SLOWEST]:
+        size, batch = MODELS[name]
+        file = str(ROOT / "configs" / f"{name}.py")
+        task = benchmark.model_tasks(file, size, batch, "train")[0]
+        run = task.make("ours", torch.channels_last)
+        run()
+        with torch.profiler.profile(activities=activities) as profiler:
+            run()
+            synchronize()
+        key = "cuda_time_total" if torch.cuda.is_available() else "cpu_time_total"
+        tables[name] = profiler.key_averages().table(sort_by=key, row_limit=25)
+    return dict(gains=gains, tables=tables)
+
+
+def camvid(tiny: bool, name: str, out: Path, seconds: float) -> dict | None:
+    """Train a config on CamVid as far as the time allows; ``None`` if it is not done yet."""
+    (config,) = (ROOT / "configs").glob(f"*/{name}.py")
+    iterations = 2 if tiny else CAMVID_ITERS
+    folder = out / "camvid" / name
+    options = {
+        "train_cfg.max_iters": iterations,
+        "train_cfg.val_interval": iterations,
+        "param_scheduler.0.end": iterations,
+        "default_hooks.checkpoint.interval": max(iterations // 20, 1),
+        "default_hooks.checkpoint.max_keep_ckpts": 2,
+        "randomness.seed": 0,
+        "model.backbone.init_cfg": None,
+    }
+    import mmseg
+
+    command = [sys.executable, str(Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py")]
+    command += [str(config), "--work-dir", str(folder), "--resume"]
+    command += ["--cfg-options", *(f"{key}={value}" for key, value in options.items())]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, timeout=seconds, capture_output=True, text=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    if done.returncode:
+        raise RuntimeError(f"{name} failed: {(done.stdout + done.stderr)[-2000:]}")
+    rows = [
+        json.loads(line)
+        for file in sorted(folder.glob("*/vis_data/scalars.json"))
+        for line in file.read_text().splitlines()
+    ]
+    return dict(iterations=iterations, rows=rows)
+
+
+def pieces(tiny: bool, out: Path) -> dict[str, Callable[[float], dict | None]]:
+    """Name -> what to run with the seconds that are left, in the order of their worth."""
+    found: dict[str, Callable[[float], dict | None]] = {
+        "card": lambda _: card(tiny),
+        "tests": lambda _: tests(tiny),
+    }
+    for name in benchmark.OPS:
+        found[f"op:{name}"] = lambda _, name=name: operation(tiny, name)
+    found["deterministic"] = lambda _: deterministic(tiny)
+    for kind, compiled in (("model", False), ("compiled", True)):
+        for name in MODELS:
+            found[f"{kind}:{name}"] = lambda _, name=name, compiled=compiled: model(
+                tiny, name, compiled
+            )
+    found["profile"] = lambda _: profile(tiny, out)
+    found["memory_check"] = lambda _: memory_check(tiny)
+    for name in CAMVID:
+        found[f"camvid:{name}"] = lambda seconds, name=name: camvid(tiny, name, out, seconds)
+    return found
+
+
+def result_file(out: Path, piece: str) -> Path:
+    """Where the result of a piece is."""
+    return out / f"{piece.replace('/', '+')}.json"
+
+
+def run(wanted: list[str], out: Path, minutes: float, tiny: bool) -> int:
+    """Run pieces until the time is over; 1 if one failed."""
+    end = time.monotonic() + 60 * minutes
+    failed = 0
+    for name, piece in pieces(tiny, out).items():
+        file = result_file(out, name)
+        if file.exists() or not any(fnmatch.fnmatch(name, pattern) for pattern in wanted):
+            continue
+        left = end - time.monotonic()
+        if left < 0:
+            print("the time is over; call again to go on")
+            break
+        start = time.monotonic()
+        try:
+            result = piece(left)
+        except Exception as error:  # one piece must not cost the loan of the others
+            print(f"FAILED {name}: {type(error).__name__}: {error}")
+            failed = 1
+            continue
+        state = "not done yet, call again" if result is None else "done"
+        print(f"{name}: {state}, {time.monotonic() - start:.0f} s", flush=True)
+        if result is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            partial_file = file.with_suffix(".partial")
+            partial_file.write_text(json.dumps(result, indent=1))
+            partial_file.replace(file)
+    return failed
+
+
+def report(out: Path) -> str:
+    """Markdown tables of the results that are there."""
+    found = {f.stem.replace("+", "/"): json.loads(f.read_text()) for f in out.glob("*.json")}
+    lines = []
+    if about := found.get("card"):
+        rates = ", ".join(f"{k} {v:.1f}" for k, v in about["tflop_per_s"].items())
+        lines += [
+            f"{about['device']}, PyTorch {about['torch']}, CUDA {about['cuda']}: copy "
+            f"{about['gb_per_s']:.0f} GB/s, products {rates} TFLOP/s",
+            "",
+        ]
+    lines += ["| task | layout | stock | ours | time | memory | GB/s of ours | of a copy |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for name, result in sorted(found.items()):
+        if name.partition(":")[0] not in ("op", "model", "compiled"):
+            continue
+        kind = " (compiled, bf16)" if name.startswith("compiled") else ""
+        rows = {(r["task"], r["variant"], r["layout"]): r for r in result["results"]}
+        objects = [
+            benchmark.Result(**{k: v for k, v in r.items() if k != "least_bytes"})
+            for r in result["results"]
+        ]
+        for task, by_layout in benchmark.ratios(objects).items():
+            for layout, (ratio, memory) in by_layout.items():
+                ours, stock = rows[task, "ours", layout], rows[task, "stock", layout]
+                rate = share = ""
+                if "least_bytes" in ours:
+                    speed = ours["least_bytes"] / ours["seconds"] / 1e9
+                    rate = f"{speed:.0f}"
+                    share = f"{speed / about['gb_per_s']:.0%}" if about else ""
+                times = [f"{r['seconds'] * 1e3:.2f} ms" for r in (stock, ours)]
+                cells = [f"{task}{kind}", layout, *times, f"{ratio:.2f}", f"{memory:.2f}"]
+                lines.append(f"| {' | '.join([*cells, rate, share])} |")
+    if result := found.get("deterministic"):
+        same = "bit-identical" if result["bit_identical"] else "NOT bit-identical"
+        lines += ["", f"Two deterministic runs are {same}.", "", "| run | ms an iteration | left |"]
+        lines += ["|---|---|---|"]
+        for name, r in result["runs"].items():
+            lines.append(f"| {name} | {r['seconds'] * 1e3:.1f} | {'; '.join(r['left'])} |")
+    if trained := {k: v for k, v in found.items() if k.startswith("camvid:")}:
+        lines += ["", "| CamVid config | iterations | val mIoU |", "|---|---|---|"]
+        for name, result in trained.items():
+            scores = [row["mIoU"] for row in result["rows"] if "mIoU" in row]
+            lines.append(f"| {name[7:]} | {result['iterations']} | {scores[-1]:.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("wanted", nargs="*", default=["*"], metavar="PIECE")
+    parser.add_argument("--minutes", type=float, default=9, help="of this call (9)")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/gpu_suite"), metavar="DIR")
+    parser.add_argument("--tiny", action="store_true", help="rehearse at small sizes")
+    parser.add_argument("--list", action="store_true", help="print the pieces")
+    parser.add_argument("--report", action="store_true", help="print tables of the results")
+    args = parser.parse_args()
+    if args.report:
+        print(report(args.out))
+        return 0
+    names = list(pieces(args.tiny, args.out))
+    for pattern in args.wanted:
+        if not fnmatch.filter(names, pattern):
+            parser.error(f"no piece {pattern}; --list prints all")
+    if args.list:
+        print("\n".join(names))
+        return 0
+    return run(args.wanted, args.out, args.minutes, args.tiny)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
