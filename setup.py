@@ -16,6 +16,7 @@ ONEDL = [
     "onedl-mim>=0.5.1,<0.6",
     "seaborn",  # analyze_logs of mmseg imports it without declaring it
 ]
+DOCS = ["furo", "myst-nb>=1.1"]
 
 setup(
     name="mmseg-papers",
@@ -52,9 +53,10 @@ setup(
             "tifffile",
             "triton>=2.2; platform_system == 'Linux'",  # its interpreter runs the kernels in tests
             "wheel",
+            *DOCS,
         ],
         "safetensors": ["safetensors"],
         "tiff": ["tifffile"],
-        "docs": ["sphinx>=7", "myst-parser>=3"],
+        "docs": DOCS,
     },
 )

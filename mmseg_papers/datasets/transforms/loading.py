@@ -161,7 +161,8 @@ class StrictLoadAnnotations(LoadAnnotations):
         num_classes (int, optional): Labels must be below it or equal ``ignore_index``. Default:
             labels are not checked.
         ignore_index (int): Label of pixels without a class. Default: 255.
-        *args, **kwargs: As for ``mmseg``'s ``LoadAnnotations``.
+        *args: As for ``mmseg``'s ``LoadAnnotations``.
+        **kwargs: As there.
 
     Raises:
         ValueError: If ``num_classes`` is not positive.
