@@ -38,13 +38,14 @@ def naming_options(config: dict, place: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, AssertionError) as error:
+        what = place or "the config"
         message = _unknown_option(error, config, place) or _unknown_type(config, place)
         if message is None and isinstance(error, AssertionError):
             frame = traceback.extract_tb(error.__traceback__)[-1]
             demand = str(error) or f"{frame.line} in {frame.filename}, line {frame.lineno}"
-            message = f"{place} is refused: {demand}"
+            message = f"{what} is refused: {demand}"
         if message is None:
-            message = f"{place} cannot be built: {str(error).strip(QUOTES)}"
+            message = f"{what} cannot be built: {str(error).strip(QUOTES)}"
         raise ValueError(message) from error
 
 
