@@ -1,4 +1,4 @@
-# make train | test | lint | clean        CONFIG=, CFG_OPTIONS=, STACK=onedl|openmmlab, PYTHON=
+# make train | test | test-all | lint | clean    CONFIG=, CFG_OPTIONS=, STACK=onedl|openmmlab, PYTHON=
 CONFIG ?= configs/hrnetv2/hrnetv2_w18-small-v1_1xb8-400iters_street-scenes-128x256.py
 CFG_OPTIONS ?=
 WORK_DIR ?= work_dirs/$(basename $(notdir $(CONFIG)))
@@ -19,7 +19,7 @@ STAMP := $(VENV)/.mmseg-papers-$(firstword $(shell pwd | cksum))
 OPTIONS = $(if $(CFG_OPTIONS),--cfg-options $(CFG_OPTIONS))
 GPUS = $$($(BIN)/python -c "import torch; print(int(torch.cuda.is_available()))")
 
-.PHONY: train test lint clean setup
+.PHONY: train test test-all lint clean setup
 
 train: $(STAMP) data/street_scenes
 	$(BIN)/mim train mmseg $(CONFIG) --gpus $(GPUS) --work-dir $(WORK_DIR) $(OPTIONS)
@@ -28,6 +28,9 @@ train: $(STAMP) data/street_scenes
 	$(BIN)/python -W ignore tools/analysis_tools/training_report.py $(CONFIG) $(WORK_DIR) $(OPTIONS)
 
 test: $(STAMP)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP)

@@ -6,18 +6,21 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmseg.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.models.layers.height_attention import row_positions
 
+from .generated_data import CROP
 from .test_configs import without_pretrained
+from .test_models.test_segmentors.tiny_models import images, labelled
 
-
-def shallow(*heads: str, depth: int = 18) -> dict:
-    """Options for a ResNet of basic blocks under heads on its last map."""
-    return {"model.backbone.depth": depth, **{f"model.{h}.in_channels": 512 for h in heads}}
-
-
+#: A ResNet of basic blocks under a DeepLab head.
+RESNET18 = {
+    "model.backbone.depth": 18,
+    "model.backbone.multi_grid": (1, 2),
+    "model.decode_head.in_channels": 512,
+}
 #: Family -> a config's name and what makes it small.
 FAMILIES: dict[str, tuple[str, dict]] = {
     "hrnetv1": ("hrnetv1_w18-small-v2_1xb8-20k_camvid-360x480", {}),
@@ -25,8 +28,11 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "hrnetv2p": ("hrnetv2p-fpnhead_w18-small-v2_1xb8-20k_camvid-360x480", {}),
     "ocrnet": ("ocrnet_hrnetv2-w18-small-v1_4xb3-120k_cityscapes-512x1024", {}),
     "aspocrnet": ("aspocrnet_r101-d8_4xb2-40k_cityscapes-512x1024", {}),
-    "deeplabv3": ("deeplabv3_r50-mg124_1xb8-20k_camvid-360x480", shallow("decode_head")),
-    "deeplabv3plus": ("deeplabv3plus_r50-mg124_1xb8-20k_camvid-360x480", shallow("decode_head")),
+    "deeplabv3": ("deeplabv3_r50-mg124_1xb8-20k_camvid-360x480", RESNET18),
+    "deeplabv3plus": (
+        "deeplabv3plus_r50-mg124_1xb8-20k_camvid-360x480",
+        {**RESNET18, "model.decode_head.c1_in_channels": 64},
+    ),
     "xception": ("deeplabv3plus_x41_1xb8-20k_camvid-360x480", {}),
     "denseaspp": ("denseaspp_densenet121-d8_1xb8-20k_camvid-360x480", {}),
     "denseaspp-mobilenet": ("denseaspp_mobilenet-v2-d8_4xb2-30k_cityscapes-512x512", {}),
@@ -54,6 +60,16 @@ def config_of(family: str, **options) -> Config:
     config.merge_from_dict({**small, **options})
     config.model = without_pretrained(config.model)
     return config
+
+
+def training_batch(config: Config, size: tuple[int, int] = CROP) -> tuple[Tensor, list]:
+    """Two normalised images of noise and their labels, as a data preprocessor gives them."""
+    head = config.model.decode_head
+    num_classes = (head[-1] if isinstance(head, list) else head).num_classes
+    samples = labelled(2, size, num_classes)
+    for sample in samples:
+        sample.set_metainfo(dict(row_position=row_positions(size[0]).numpy().astype("uint8")))
+    return images(2, size), samples
 
 
 def build(config: Config) -> BaseModel:

@@ -169,17 +169,23 @@ def metadata(model: BaseModel, config: Config, dataset_of_checkpoint: dict | Non
         )
     classes, palette = names_and_colors(dataset_of_checkpoint or dataset_meta(dataset))
     resize = steps.get("Resize")
-    prepare = model.data_preprocessor
+    prepare = config.model.data_preprocessor
+    if prepare.get("mean") is None:
+        raise ValueError("model.data_preprocessor must have mean and std, one value a channel")
+    # MMEngine swaps the channels of images of three, whichever of both options is set.
+    swaps = len(prepare.mean) == 3 and (prepare.get("bgr_to_rgb") or prepare.get("rgb_to_bgr"))
+    pad = prepare.get("test_cfg")
     slides = model.test_cfg.get("mode") == "slide"
     is_flip_slide = isinstance(model, FlipSlideEncoderDecoder)
     return {
         "classes": classes,
         "palette": palette,
-        "mean": prepare.mean.flatten().tolist(),
-        "std": prepare.std.flatten().tolist(),
-        "channel_order": "RGB" if prepare.channel_conversion else "as loaded",
+        "mean": list(prepare.mean),
+        "std": list(prepare.std),
+        "channel_order": "RGB" if swaps else "as loaded",
+        "color_type": steps["LoadImageFromFile"].get("color_type", "color"),
         "resize": resize and {key: resize[key] for key in ("scale", "keep_ratio")},
-        "pad": prepare.test_cfg and {**prepare.test_cfg, "value": prepare.pad_val},
+        "pad": pad and {**pad, "value": prepare.get("pad_val", 0)},
         "window": slides and {key: model.test_cfg[key] for key in ("crop_size", "stride")},
         "pad_to_window": is_flip_slide,
         "align_corners": model.align_corners and not is_flip_slide,

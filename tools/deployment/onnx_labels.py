@@ -1,9 +1,9 @@
 """Label maps from an ONNX file of tools/export.py, without PyTorch.
 
-    python onnx_labels.py model.onnx OUT_DIR street.png other.jpg ...
+    python onnx_labels.py model.onnx OUT_DIR street.png other.jpg bands.npy ...
 
 Steps are those of ``mim test``: what they need is in the file's metadata. Needs onnxruntime, NumPy
-and, to read, resize and write pictures, OpenCV.
+and, to read, resize and write pictures, OpenCV; arrays (H, W, C) are read from ``.npy``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnxruntime
+
+FLAGS = {
+    "color": cv2.IMREAD_COLOR,
+    "grayscale": cv2.IMREAD_GRAYSCALE,
+    "unchanged": cv2.IMREAD_UNCHANGED,
+}
 
 
 class OnnxModel:
@@ -39,7 +45,7 @@ class OnnxModel:
         """Class of every pixel.
 
         Args:
-            image (np.ndarray): (H, W, C) as OpenCV reads it, so BGR for C = 3.
+            image (np.ndarray): (H, W, C) as OpenCV reads it, so BGR for C = 3; or (H, W).
 
         Returns:
             np.ndarray: (H, W), uint8.
@@ -65,6 +71,7 @@ class OnnxModel:
         return scores.argmax(axis=0).astype(np.uint8)
 
     def _resize_image(self, image: np.ndarray) -> np.ndarray:
+        image = image.reshape(*image.shape[:2], -1)
         step = self.meta["resize"]
         if step is None:
             return image.astype(np.float32)
@@ -153,7 +160,10 @@ def main(arguments: list[str] | None = None) -> None:
     model = OnnxModel(args.model)
     args.out.mkdir(parents=True, exist_ok=True)
     for file in args.images:
-        image = cv2.imread(str(file))
+        if file.suffix == ".npy":
+            image = np.load(file)
+        else:
+            image = cv2.imread(str(file), FLAGS[model.meta["color_type"]])
         if image is None:
             parser.error(f"{file} cannot be read as an image")
         target = args.out / f"{file.stem}.png"
