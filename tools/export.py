@@ -48,7 +48,7 @@ class ExportedModel(nn.Module):
     averaged over the image and its mirror image. A model of a sliding window is that of one window.
 
     Args:
-        model (BaseModel): A segmentor, changed for the export: DSRL loses its training branches.
+        model (BaseModel): A segmentor; its adaptive pools and SyncBN are replaced.
         output (str): ``'logits'`` or ``'labels'``.
 
     Raises:
@@ -65,8 +65,6 @@ class ExportedModel(nn.Module):
                     f"{type(head).__name__} has a {method} of its own, which is no part of the "
                     "graph; only heads with that of mmseg's base class can be exported"
                 )
-        if isinstance(model, DSRLEncoderDecoder):
-            model.drop_training_branches()
         for name, module in list(model.named_modules()):
             if type(module) is nn.AdaptiveAvgPool2d and module.output_size not in (1, (1, 1)):
                 parent, _, child = name.rpartition(".")
@@ -303,7 +301,12 @@ def export(
     if "://" not in checkpoint and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"checkpoint {checkpoint} does not exist")
     model = init_model(config, device="cpu")
-    loaded = load_checkpoint(model, checkpoint, map_location="cpu")
+    if isinstance(model, DSRLEncoderDecoder):
+        model.drop_training_branches()
+    try:
+        loaded = load_checkpoint(model, checkpoint, map_location="cpu", strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint} does not fit the config: {error}") from error
     meta = metadata(model, config, loaded.get("meta", {}).get("dataset_meta"))
     graph = ExportedModel(model, output)
     is_dynamic, size = export_size(model, config, size)

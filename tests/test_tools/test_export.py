@@ -47,10 +47,11 @@ def test_equals_pytorch(family, tmp_path):
     for suffix in (".onnx", ".pt2"):
         file = tmp_path / f"model{suffix}"
         tool.write(program, {}, file)
-        assert tool.largest_difference(graph, tool.runner(file), shapes) < 1e-4
+        difference = tool.largest_difference(graph, tool.runner(file), shapes)
+        print(f"{family} {suffix}: {difference:.1e}")  # docs/export.md has these
+        assert difference < 1e-4
     assert {node.domain for node in onnx.load(tmp_path / "model.onnx").graph.node} == {""}
     assert not [node for node in program.graph.nodes if "mmseg_papers" in str(node.target)]
-    assert not [name for name in program.state_dict if "sisr_head" in name]
 
 
 # One tiny model for what does not depend on the family

@@ -85,8 +85,8 @@ class FlipSlideEncoderDecoder(FusedEncoderDecoder):
         Returns:
             Tensor: (N, K, H, W), unmirrored.
         """
-        straight, mirrored = logits.softmax(dim=1).chunk(2)
-        return (straight + mirrored.flip(3)) / 2
+        both = logits.softmax(dim=1).unflatten(0, (2, -1))
+        return (both[0] + both[1].flip(3)) / 2
 
     def _why_prediction_is_not_fused(self) -> str:
         return f"{type(self).__name__} averages probabilities"
