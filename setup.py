@@ -42,6 +42,9 @@ setup(
         "onedl": ONEDL,
         "dev": [
             "build",
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.5",
             "pytest>=8",
             "pytest-xdist>=3",
             "ruff>=0.15",
@@ -51,6 +54,7 @@ setup(
             "wheel",
         ],
         "tiff": ["tifffile"],
+        "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
         "docs": ["sphinx>=7", "myst-parser>=3"],
     },
 )

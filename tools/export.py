@@ -33,6 +33,7 @@ from mmseg_papers.apis.predictor import dataset_meta, names_and_colors
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder, FlipSlideEncoderDecoder
 from mmseg_papers.models.segmentors.fused_loss import overrides
+from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
 from mmseg_papers.ops import AdaptiveMeans
 
 SUFFIXES = (".onnx", ".pt2")
@@ -97,26 +98,31 @@ class ExportedModel(nn.Module):
         )
 
 
-def export_size(model: BaseModel, config: Config, size: Sequence[int] | None) -> tuple[bool, list]:
+def export_size(
+    model: BaseModel, config: Config, size: Sequence[int] | None
+) -> tuple[bool, Sequence[int]]:
     """Whether the file takes every size, and the size at which the graph is recorded.
 
     Args:
         model (BaseModel): The segmentor.
         config (Config): Its config.
-        size (Sequence[int], optional): What the user asks for.
+        size (Sequence[int], optional): Height and width that the user asks for.
+
+    Returns:
+        tuple[bool, Sequence[int]]: False for CPNet, whose prior fits one size. Height and width
+        are the user's or else those of the window or the training crop.
     """
-    head = model.decode_head
-    if size is None and isinstance(head, CPHead):
-        return False, [head.output_stride * length for length in head.prior_size]
     default = model.test_cfg.get("crop_size") or config.get("crop_size") or (512, 512)
-    return size is None, list(size or default)
+    return size is None and not isinstance(model.decode_head, CPHead), size or default
 
 
-def record(graph: nn.Module, channels: int, size: Sequence[int], is_dynamic: bool):
-    """Trace the graph.
+def record(
+    graph: ExportedModel, channels: int, size: Sequence[int], is_dynamic: bool
+) -> torch.export.ExportedProgram:
+    """Record the graph.
 
     Args:
-        graph (nn.Module): An :class:`ExportedModel`.
+        graph (ExportedModel): The model.
         channels (int): Of the images.
         size (Sequence[int]): Height and width of the images it is recorded with.
         is_dynamic (bool): Whether the size stays free; the batch always does.
@@ -138,8 +144,8 @@ def record(graph: nn.Module, channels: int, size: Sequence[int], is_dynamic: boo
         if not is_dynamic:
             raise
         raise ValueError(
-            f"{type(graph.model).__name__} cannot be exported for every size, give one with "
-            f"--size HEIGHT WIDTH ({str(error).strip().splitlines()[0]})"
+            f"{type(graph.model).__name__} cannot be exported for every size; give one with "
+            f"--size HEIGHT WIDTH. PyTorch says: {str(error).strip().splitlines()[0]}"
         ) from error
 
 
@@ -155,7 +161,7 @@ def metadata(model: BaseModel, config: Config, dataset_of_checkpoint: dict | Non
         dict: JSON values; docs/export.md explains the keys.
 
     Raises:
-        ValueError: If the test pipeline has a step that the metadata cannot describe.
+        ValueError: If the test pipeline or the model needs what the metadata cannot describe.
     """
     dataset = config.test_dataloader.dataset
     known = ("LoadImageFromFile", "LoadAnnotations", "Resize", "PackSegInputs")
@@ -174,6 +180,12 @@ def metadata(model: BaseModel, config: Config, dataset_of_checkpoint: dict | Non
     swaps = len(prepare.mean) == 3 and (prepare.get("bgr_to_rgb") or prepare.get("rgb_to_bgr"))
     pad = prepare.get("test_cfg")
     slides = model.test_cfg.get("mode") == "slide"
+    gates = model.height_attention if isinstance(model, HeightAttentionMixin) else ()
+    if (slides or pad) and any(gate.position is not None for gate in gates):
+        raise ValueError(
+            "height attention with positions must see whole images, which the graph takes its "
+            "input for; set test_cfg.mode='whole' and no data_preprocessor.test_cfg"
+        )
     is_flip_slide = isinstance(model, FlipSlideEncoderDecoder)
     return {
         "classes": classes,

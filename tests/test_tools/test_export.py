@@ -208,7 +208,17 @@ def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
     assert sorted(f.name for f in tmp_path.iterdir()) == ["weights.pth"]
 
 
+@pytest.mark.parametrize("test_cfg", [dict(SLIDE), dict(mode="whole")], ids=str)
+def test_positions_are_those_of_whole_images(test_cfg):
+    pad = None if test_cfg["mode"] == "slide" else dict(size_divisor=32)
+    config = config_of(
+        "hanet", **{"model.test_cfg": test_cfg, "model.data_preprocessor.test_cfg": pad}
+    )
+    with pytest.raises(ValueError, match="height attention with positions must see whole images"):
+        tool.metadata(build(config), config, None)
+
+
 def test_a_size_that_cannot_be_free_is_named():
     graph = tool.ExportedModel(build(config_of("refinenet-2scale")), "logits")
-    with pytest.raises(ValueError, match="cannot be exported for every size, give one with --size"):
+    with pytest.raises(ValueError, match="cannot be exported for every size; give one with --size"):
         tool.record(graph, 3, (128, 160), is_dynamic=True)
