@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -69,6 +70,16 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     ),
     "dsrl-pspnet": ("dsrl_pspnet-r50-in256x512_4xb4-120k_cityscapes-512x1024", DSRL_PSPNET),
 }
+
+#: Those that are checked in every run; one or two of each paper.
+QUICK = (
+    *("hrnetv2", "ocrnet", "deeplabv3", "deeplabv3plus", "denseaspp-mobilenet", "lw-refinenet"),
+    *("spnet", "cpnet", "hanet", "dsrl-pspnet"),
+)
+every_family = pytest.mark.parametrize(
+    "family",
+    [f if f in QUICK else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES],
+)
 
 
 def config_of(family: str, **options) -> Config:

@@ -7,7 +7,7 @@ import torch
 
 from mmseg_papers.__main__ import packaged_configs
 
-from .families import FAMILIES, build, config_of, training_batch
+from .families import FAMILIES, build, config_of, every_family, training_batch
 from .test_configs import OPTIONS
 
 pytestmark = pytest.mark.torch_2_4
@@ -24,7 +24,7 @@ def breaks(function, *args):
     return {linecache.getline(frame.filename, frame.lineno).strip() for frame in frames}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@every_family
 def test_graph_is_whole(family):
     folder = packaged_configs()[FAMILIES[family][0]].parent.name
     config = config_of(family, **OPTIONS.get(folder, {}))

@@ -5,7 +5,7 @@ import torch
 
 from mmseg_papers.__main__ import packaged_configs
 
-from .families import FAMILIES, build, config_of, training_batch
+from .families import FAMILIES, build, config_of, every_family, training_batch
 from .test_configs import OPTIONS, load, without_pretrained
 
 
@@ -25,7 +25,7 @@ def check(config, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("family", FAMILIES)
+@every_family
 def test_every_family(family, dtype):
     folder = packaged_configs()[FAMILIES[family][0]].parent.name
     check(config_of(family, **OPTIONS.get(folder, {})), dtype)

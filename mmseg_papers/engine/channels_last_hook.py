@@ -19,10 +19,14 @@ class ChannelsLastHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def before_run(self, runner: Runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Change the weights in place, so that the optimiser keeps them.
+
+        They are initialised by then: random numbers fill a weight in the order of its memory.
 
         Args:
             runner (Runner): Of a training, validation or test.
         """
         runner.model.to(memory_format=torch.channels_last)
+
+    before_val = before_test = before_train

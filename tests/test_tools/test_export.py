@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 
 from mmseg_papers.apis import Predictor
 
-from ..families import FAMILIES, build, config_of
+from ..families import build, config_of, every_family
 
 TOOLS = Path(__file__).parents[2] / "tools"
 pytestmark = pytest.mark.torch_2_7
@@ -36,7 +36,7 @@ tool = load(TOOLS / "export.py")
 OnnxModel = load(TOOLS / "deployment" / "onnx_labels.py").OnnxModel
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@every_family
 def test_equals_pytorch(family, tmp_path):
     model = build(config_of(family))
     graph = tool.ExportedModel(model, "logits")
