@@ -45,6 +45,9 @@ setup(
         "dev": [
             "build",
             "hypothesis>=6",
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.5",
             "pytest>=8",
             "pytest-xdist>=3",
             "ruff>=0.15",
@@ -57,6 +60,7 @@ setup(
         ],
         "safetensors": ["safetensors"],
         "tiff": ["tifffile"],
+        "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
         "docs": DOCS,
     },
 )

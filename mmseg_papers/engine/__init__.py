@@ -1,6 +1,7 @@
 """What the runner needs beyond MMEngine; importing lets it load checkpoints safely and offline."""
 
 from ..checkpoints.loading import register_papers_loader
+from .channels_last_hook import ChannelsLastHook
 from .checkpoint_globals import allow_checkpoint_globals
 from .cpu_runner import CPURunner
 from .fine_tune_hook import FineTuneHook
@@ -17,6 +18,7 @@ register_papers_loader()
 
 __all__ = [
     "CPURunner",
+    "ChannelsLastHook",
     "FineTuneHook",
     "FiniteLossHook",
     "SafeCheckpointHook",

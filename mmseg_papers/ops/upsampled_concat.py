@@ -128,7 +128,7 @@ def conv3x3_of_upsampled_concat(
         )
     height = xs[0].shape[2]
     weights = weight.split(channels, dim=1)
-    is_low = [height >= MIN_SCALE_LOW * x.shape[2] and not is_exporting() for x in xs]
+    is_low = [not is_exporting() and height >= MIN_SCALE_LOW * x.shape[2] for x in xs]
     full = [(x, w) for x, w, low in zip(xs, weights, is_low, strict=True) if not low]
     maps, kernels = zip(*full, strict=True)
     y = conv3x3_of_upsampled_concat_reference(

@@ -16,6 +16,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
+from ...ops.export import is_traced
 from ..layers.complete_loading import SOURCE, check_whole
 from ..option_errors import naming_options
 from .fused_loss import check_one_channel, fused_losses, overrides, why_loss_is_not_fused
@@ -287,7 +288,7 @@ class FusedSegmentorMixin:
         return None
 
     def _log_path(self, what: str, head: nn.Module, reason: str | None) -> None:
-        if what in self._logged_paths:
+        if what in self._logged_paths or is_traced():  # a logger's lock would break the graph
             return
         self._logged_paths.add(what)
         path = "fused operation" if reason is None else f"mmseg's own code, since {reason}"
