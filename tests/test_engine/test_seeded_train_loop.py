@@ -3,6 +3,7 @@
 import random
 import signal
 import time
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +60,15 @@ def test_killed_at_random_times(tmp_path):
         assert run(whole) == 0
         length = time.monotonic() - start
     moments = random.Random(0)
-    config = short_config(tmp_path / "killed")
     kills = 0
-    while kills < 20:
-        if run(config, seconds=length * moments.uniform(0, 1.2)) == -signal.SIGKILL:
+    for training in count():
+        config = short_config(tmp_path / f"killed{training}")
+        while (code := run(config, seconds=length * moments.uniform(0, 1.2))) == -signal.SIGKILL:
             kills += 1
-        else:
-            assert_same(result_of(config, 8), result_of(whole, 8))
-            config = short_config(tmp_path / f"killed{kills}")
-    assert run(config) == 0
-    assert_same(result_of(config, 8), result_of(whole, 8))
+        assert code == 0
+        assert_same(result_of(config, 8), result_of(whole, 8))
+        if kills >= 20:
+            return
 
 
 @pytest.mark.slow
