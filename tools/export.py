@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -256,6 +257,8 @@ def write(program: torch.export.ExportedProgram, meta: dict, target: Path) -> No
         return
     import onnx
 
+    # That torchvision is not installed, which nothing here needs.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = torch.onnx.export(program, dynamo=True, verbose=False).model_proto

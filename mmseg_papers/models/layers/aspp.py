@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from ...ops.constant_concat import conv_of_constant_concat
+from ...ops.export import is_traced
 from .output_stride import set_stride_and_rate
 
 #: The output stride that the rates of :class:`ASPP` are given for.
@@ -202,7 +203,7 @@ class ASPP(BaseModule):
             )
         size = min(x.shape[2:])
         dead = [rate for rate in self.scaled_rates if rate >= size]
-        if dead and not self._has_warned:
+        if dead and not self._has_warned and not is_traced():  # a warning would break the graph
             self._has_warned = True
             warnings.warn(
                 f"at rates {dead} a 3x3 conv on a map of {x.shape[2]} x {x.shape[3]} sees only "
