@@ -1,4 +1,4 @@
-# make train | test | lint | clean        CONFIG=, CFG_OPTIONS=, STACK=onedl|openmmlab, PYTHON=
+# make train | test | test-all | lint | docs | clean    CONFIG=, CFG_OPTIONS=, STACK=onedl|openmmlab, PYTHON=
 CONFIG ?= configs/hrnetv2/hrnetv2_w18-small-v1_1xb8-400iters_street-scenes-128x256.py
 CFG_OPTIONS ?=
 WORK_DIR ?= work_dirs/$(basename $(notdir $(CONFIG)))
@@ -19,7 +19,7 @@ STAMP := $(VENV)/.mmseg-papers-$(firstword $(shell pwd | cksum))
 OPTIONS = $(if $(CFG_OPTIONS),--cfg-options $(CFG_OPTIONS))
 GPUS = $$($(BIN)/python -c "import torch; print(int(torch.cuda.is_available()))")
 
-.PHONY: train test lint clean setup
+.PHONY: train test test-all lint docs clean setup
 
 train: $(STAMP) data/street_scenes
 	$(BIN)/mim train mmseg $(CONFIG) --gpus $(GPUS) --work-dir $(WORK_DIR) $(OPTIONS)
@@ -28,14 +28,20 @@ train: $(STAMP) data/street_scenes
 	$(BIN)/python -W ignore tools/analysis_tools/training_report.py $(CONFIG) $(WORK_DIR) $(OPTIONS)
 
 test: $(STAMP)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 clean:
-	rm -rf .venv .venv-openmmlab build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-openmmlab build dist docs/_build *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: $(STAMP)

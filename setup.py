@@ -16,6 +16,7 @@ ONEDL = [
     "onedl-mim>=0.5.1,<0.6",
     "seaborn",  # analyze_logs of mmseg imports it without declaring it
 ]
+DOCS = ["furo", "myst-nb>=1.1"]
 
 setup(
     name="mmseg-papers",
@@ -34,6 +35,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["mmseg_papers", "mmseg_papers.*"]),
     package_data={"mmseg_papers": [".mim/*", ".mim/**/*"]},
+    entry_points={"console_scripts": ["mmseg-papers=mmseg_papers.__main__:main"]},
     # MMSegmentation, MMEngine and MMCV come from one of two lines with different distribution
     # names, so they cannot be requirements: an extra installs the one, a script the other.
     # NumPy, OpenCV, Pillow, rich and matplotlib are requirements of both lines.
@@ -42,6 +44,10 @@ setup(
         "onedl": ONEDL,
         "dev": [
             "build",
+            "hypothesis>=6",
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.5",
             "pytest>=8",
             "pytest-xdist>=3",
             "ruff>=0.15",
@@ -50,9 +56,11 @@ setup(
             "tifffile",
             "triton>=2.2; platform_system == 'Linux'",  # its interpreter runs the kernels in tests
             "wheel",
+            *DOCS,
         ],
         "safetensors": ["safetensors"],
         "tiff": ["tifffile"],
-        "docs": ["sphinx>=7", "myst-parser>=3"],
+        "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
+        "docs": DOCS,
     },
 )

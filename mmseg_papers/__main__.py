@@ -1,11 +1,12 @@
-"""Command line: ``python -m mmseg_papers check``, ``config`` and ``predict``."""
+"""Command line: ``mmseg-papers VERB``, also ``python -m mmseg_papers VERB``."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
+import os
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,14 @@ from mmengine.config import Config, DictAction
 from rich.progress import track
 
 from . import LINE, __version__
-from .apis import Predictor, find_files, predict_files
+from .apis import Entry, Predictor, download, entries, entry, find_files, predict_files
+from .apis.zoo import CONFIGS, MIM, packaged_configs, resolved_config
+from .datasets import FolderDataset
+from .models.option_errors import naming_options
 from .stack import LINES, installed_version
 
-CONFIGS = Path(__file__).parent / ".mim" / "configs"
+#: Verbs that are tools of ``mim run mmseg_papers``, too.
+TOOLS = {"benchmark": "compare this package's speed and memory with stock PyTorch's"}
 
 
 def environment() -> dict[str, str]:
@@ -46,42 +51,6 @@ def environment() -> dict[str, str]:
     }
 
 
-def packaged_configs() -> dict[str, Path]:
-    """The configs that come with the package.
-
-    Returns:
-        dict[str, Path]: Name without ``.py`` -> file, without the shared parts of ``_base_``.
-    """
-    files = sorted(CONFIGS.glob("[!_]*/*.py"))
-    return {file.stem: file for file in files}
-
-
-def resolved_config(name: str) -> Config:
-    """A packaged config with its bases merged in, so that it stands alone.
-
-    Args:
-        name (str): Its name, with or without ``.py`` and folder; a file that exists comes first.
-
-    Returns:
-        Config: The config.
-
-    Raises:
-        ValueError: If there is no such config; names the nearest ones.
-    """
-    if Path(name).is_file():
-        return Config.fromfile(name)
-    configs = packaged_configs()
-    stem = Path(name).name.removesuffix(".py")
-    if stem not in configs:
-        near = difflib.get_close_matches(stem, configs, n=3, cutoff=0.3)
-        raise ValueError(
-            f"no config {stem!r} in mmseg-papers {__version__}. "
-            + (f"Did you mean {', '.join(near)}? " if near else "")
-            + "`python -m mmseg_papers config` lists all"
-        )
-    return Config.fromfile(configs[stem])
-
-
 def on_own_data(
     config: Config, data_root: str, classes: Sequence[str], data_options: dict | None = None
 ) -> Config:
@@ -99,7 +68,13 @@ def on_own_data(
 
     Returns:
         Config: The config.
+
+    Raises:
+        ValueError: If the config trains nothing, or the data set refuses an option.
     """
+    parts = ("model", "train_dataloader", "val_dataloader", "test_dataloader")
+    if missing := [part for part in parts if part not in config]:
+        raise ValueError(f"config {config.filename} has no {', '.join(missing)}")
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
 
     def adapt(part: Any) -> None:
@@ -122,6 +97,8 @@ def on_own_data(
         if key.endswith("_dataloader"):
             batch_size = config[key].get("batch_size", value.batch_size)
             dataset = dict(value.dataset, **(data_options or {}))
+            with naming_options(dataset, "--data-options"):
+                FolderDataset(**{k: v for k, v in dataset.items() if k != "type"}, lazy_init=True)
             value = dict(value, batch_size=batch_size, dataset=dataset)
         config[key] = value
     for name in ("tta_pipeline", "dataset_type", "class_weight"):  # of the old data
@@ -157,6 +134,46 @@ def write_config(config: Config, folder: Path) -> Path:
     return target
 
 
+def check_command(args: argparse.Namespace) -> int:
+    """Run ``check``."""
+    for part, state in environment().items():
+        print(f"{part:<16}{state}")
+    return 0
+
+
+def config_command(args: argparse.Namespace) -> int:
+    """Run ``config``; the exit status is 1 if a config cannot be read, changed or written."""
+    if args.name is None:
+        print("\n".join(packaged_configs()))
+        return 0
+    try:
+        found = resolved_config(args.name)
+        if args.classes is not None:
+            found = on_own_data(found, args.data_root, args.classes, args.data_options)
+        if args.dest is None:
+            print(found.pretty_text)
+        else:
+            print(f"wrote {write_config(found, args.dest)}")
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def output_folder(path: str) -> Path:
+    """A folder to write into, which may not exist yet, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it cannot be made or written to.
+    """
+    there = next(p for p in (Path(path), *Path(path).absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file; name a folder")
+    if not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{there} cannot be written to; name another folder")
+    return Path(path)
+
+
 def predict_command(args: argparse.Namespace) -> int:
     """Run ``predict``; the exit status is 1 if a file, config or checkpoint cannot be used."""
     try:
@@ -179,6 +196,86 @@ def predict_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def list_command(args: argparse.Namespace) -> int:
+    """Run ``list``; the exit status is 1 if nothing fits."""
+    found = entries(args.pattern)
+    if not found:
+        print(f"no config and no paper fits {args.pattern!r}", file=sys.stderr)
+        return 1
+    width = max(len(e.name) for e in found)
+    print(f"{'':<{width}}  parameters  multiply-adds")
+    for paper in dict.fromkeys(e.paper for e in found):
+        print(f"{paper.name}: {paper.title}")
+        for e in found:
+            if e.paper == paper:
+                height, wide = e.input_size
+                print(
+                    f"{e.name:<{width}}  {e.parameters:8.2f} M  {e.multiply_adds:7.2f} G at "
+                    f"{height}x{wide}{', has weights' * (e.weights is not None)}"
+                )
+    return 0
+
+
+def info_command(args: argparse.Namespace) -> int:
+    """Run ``info``; the exit status is 1 if there is no such config."""
+    try:
+        rows = described(entry(args.name))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for part, text in rows:
+        print(f"{part:<16}{text}")
+    return 0
+
+
+def described(found: Entry) -> list[tuple[str, str]]:
+    """What ``info`` prints of a config.
+
+    Args:
+        found (Entry): The config.
+
+    Returns:
+        list[tuple[str, str]]: Part and its text, in the order of lines.
+    """
+    height, width = found.input_size
+    preprocessing = found.preprocessing
+    rows = [
+        ("config", str(found.config)),
+        ("paper", f"{found.paper.title}, {found.paper.url}"),
+        ("authors' code", f"{found.paper.code_url} at {found.paper.code_version}"),
+        ("its licence", found.paper.license),
+        ("architecture", ", ".join(found.architecture)),
+        ("parameters", f"{found.parameters} M"),
+        ("multiply-adds", f"{found.multiply_adds} G at {height}x{width}, plain formulas"),
+        ("training data", found.training_data),
+        ("classes", f"{len(found.classes)}: {', '.join(found.classes)}"),
+        ("channels", preprocessing["channels"]),
+        ("mean, std", f"{preprocessing['mean']}, {preprocessing['std']}"),
+        ("test pipeline", ", ".join(step["type"] for step in preprocessing["pipeline"])),
+    ]
+    for result in found.results:
+        metrics = ", ".join(f"{metric} {value}" for metric, value in result["Metrics"].items())
+        rows.append(("result", f"{result['Dataset']}: {metrics} ({result['Source']})"))
+    for count in found.published:
+        source = "; ".join(count[key] for key in ("Source", "Difference") if key in count)
+        rows.append(("published", f"{count['Quantity']} {count['Value']} ({source})"))
+    rows.append(("weights", found.weights or "none are hosted"))
+    if found.weights is not None:
+        rows.append(("their licence", found.license))
+    return rows
+
+
+def download_command(args: argparse.Namespace) -> int:
+    """Run ``download``; the exit status is 1 if there are no weights or they do not arrive."""
+    try:
+        file = download(args.name, args.dest)
+        print(f"wrote {file}; licence of these weights: {entry(args.name).license}")
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
@@ -188,12 +285,28 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         int: Exit status, 0 or 1.
     """
-    parser = argparse.ArgumentParser(prog="python -m mmseg_papers")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in TOOLS:
+        return subprocess.call([sys.executable, MIM / "tools" / f"{argv[0]}.py", *argv[1:]])
+    parser = argparse.ArgumentParser(prog="mmseg-papers")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="show the versions and devices in use")
+    check = commands.add_parser("check", help="show the versions and devices in use")
+    check.set_defaults(run=check_command)
+    listing = commands.add_parser("list", help="list papers and configs with their sizes")
+    listing.add_argument(
+        "pattern", nargs="?", default="*", help="such as 'ocrnet*ade20k*' or hanet"
+    )
+    listing.set_defaults(run=list_command)
+    info = commands.add_parser("info", help="show what is known about a packaged config")
+    info.add_argument("name", help="a config's name")
+    info.set_defaults(run=info_command)
+    fetching = commands.add_parser("download", help="download a packaged config's weights")
+    fetching.add_argument("name", help="a config's name")
+    fetching.add_argument("--dest", type=Path, default=Path(), metavar="DIR", help="(here)")
+    fetching.set_defaults(run=download_command)
     config = commands.add_parser("config", help="print or write a packaged config")
     config.add_argument("name", nargs="?", help="a config's name; none lists them")
-    config.add_argument("--dest", type=Path, metavar="DIR", help="write it there")
+    config.add_argument("--dest", type=output_folder, metavar="DIR", help="write it there")
     config.add_argument("--data-root", metavar="DIR", help="turn it to your data in this folder")
     config.add_argument("--classes", nargs="+", metavar="CLASS", help="names of your classes")
     config.add_argument(
@@ -203,37 +316,24 @@ def main(argv: list[str] | None = None) -> int:
         metavar="KEY=VALUE",
         help="options of FolderDataset, such as label_colors='[(0,0,0),(255,0,0)]'",
     )
+    config.set_defaults(run=config_command)
     predict = commands.add_parser("predict", help="draw what a model sees in images and videos")
     predict.add_argument("config", help="a config file, or a packaged config's name")
     predict.add_argument("checkpoint")
     predict.add_argument("sources", nargs="+", metavar="FILE", help="file, folder, pattern, video")
-    predict.add_argument("--out", type=Path, default=Path("work_dirs/predict"), metavar="DIR")
+    predict.add_argument("--out", type=output_folder, default="work_dirs/predict", metavar="DIR")
     predict.add_argument("--batch-size", type=int, default=1, metavar="N")
     predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
     predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
+    predict.set_defaults(run=predict_command)
+    for verb, purpose in TOOLS.items():
+        commands.add_parser(verb, help=purpose)
     args = parser.parse_args(argv)
     if args.command == "config" and (args.data_root is None) != (args.classes is None):
         parser.error("--data-root and --classes go together")
-    if args.command == "predict":
-        return predict_command(args)
-    if args.command == "check":
-        for part, state in environment().items():
-            print(f"{part:<16}{state}")
-    elif args.name is None:
-        print("\n".join(packaged_configs()))
-    else:
-        try:
-            found = resolved_config(args.name)
-            if args.classes is not None:
-                found = on_own_data(found, args.data_root, args.classes, args.data_options)
-            if args.dest is None:
-                print(found.pretty_text)
-            else:
-                print(f"wrote {write_config(found, args.dest)}")
-        except (OSError, ValueError) as error:
-            print(error, file=sys.stderr)
-            return 1
-    return 0
+    if args.command == "config" and args.data_options and args.data_root is None:
+        parser.error("--data-options needs --data-root and --classes")
+    return args.run(args)
 
 
 if __name__ == "__main__":

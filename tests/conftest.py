@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-import mmseg_papers  # noqa: F401  (registers the modules)
+import mmseg_papers  # registers the modules
 
 # Triton reads it when it is first imported. Its kernels run in its interpreter without a GPU.
 if not torch.cuda.is_available():
@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(config, items):
     """Deselect what this machine cannot run, so that a skip always means a mistake."""
     available = {
         "cuda": torch.cuda.is_available(),
+        "onedl": mmseg_papers.LINE == "onedl",
         "compiled_mmcv": _imports("mmcv.ops"),
         "triton_interpreter": not torch.cuda.is_available()
         and _imports("triton.runtime.interpreter"),

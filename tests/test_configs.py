@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 
-from mmseg_papers.__main__ import CONFIGS, packaged_configs
+from mmseg_papers.apis.zoo import CONFIGS, packaged_configs, without_pretrained
 
 from .generated_data import CROP, data_sets, shrink
 
@@ -54,18 +54,6 @@ def test_trains_and_evaluates(name, tmp_path):
     assert np.isfinite(losses).all()
     assert set(trained) == with_gradient, "parameters without a gradient stop distributed training"
     assert 0 <= runner.message_hub.get_scalar("val/mIoU").current() <= 100
-
-
-def without_pretrained(part):
-    """A config without the weights it would download."""
-    if isinstance(part, list):
-        return [without_pretrained(member) for member in part]
-    if not isinstance(part, dict):
-        return part
-    kept = {key: without_pretrained(value) for key, value in part.items()}
-    if isinstance(kept.get("init_cfg"), dict) and kept["init_cfg"].get("type") == "Pretrained":
-        kept["init_cfg"] = None
-    return ConfigDict(kept)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,11 @@ def test_check(capsys):
     assert torch.__version__ in printed
 
 
+def test_benchmark_is_the_tool(capfd):
+    assert main(["benchmark", "model", "--help"]) == 0
+    assert "benchmark.py model" in capfd.readouterr().out
+
+
 def test_config_lists_all(capsys):
     assert main(["config"]) == 0
     names = capsys.readouterr().out.split()

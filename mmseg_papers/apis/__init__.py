@@ -1,7 +1,24 @@
-"""Asking a model from Python: images in, label maps out, without a runner."""
+"""Asking from Python, without a runner: what there is, models by name, label maps of images."""
 
+from .complexity import multiply_adds
 from .huge_image import predict_huge_image
 from .predict_files import find_files, predict_files
-from .predictor import Prediction, Predictor
+from .predictor import Prediction, Predictor, load_model
+from .zoo import Entry, Paper, build_model, download, entries, entry, papers
 
-__all__ = ["Prediction", "Predictor", "find_files", "predict_files", "predict_huge_image"]
+__all__ = [
+    "Entry",
+    "Paper",
+    "Prediction",
+    "Predictor",
+    "build_model",
+    "download",
+    "entries",
+    "entry",
+    "find_files",
+    "load_model",
+    "multiply_adds",
+    "papers",
+    "predict_files",
+    "predict_huge_image",
+]

@@ -70,15 +70,25 @@ def predict_files(
         pixels and shares are those of all frames.
 
     Raises:
-        ValueError: If a file cannot be read; those before it are written.
+        ValueError: If ``batch_size`` or ``opacity`` cannot be, or a file cannot be read; those
+            before it are written.
         FileExistsError: If two files would be written under one name.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be in [0, 1], got {opacity}")
     tables: dict[str, list[dict]] = {}
     names: dict[str, Path] = {}
     images: list[Path] = []
 
     def write_images() -> None:
         arrays = [StrictLoadImageFromFile()(dict(img_path=str(f)))["img"] for f in images]
+        for file, array in zip(images, arrays, strict=True):
+            try:
+                predictor.check(array)
+            except ValueError as error:
+                raise ValueError(f"image {file} cannot be predicted: {error}") from error
         for file, array, result in zip(images, arrays, predictor.batch(arrays), strict=True):
             _write(result, array, folder, file.stem, opacity)
             tables[str(file)] = result.table()
@@ -120,7 +130,7 @@ def _predict_video(
 ) -> list[dict]:
     video = cv2.VideoCapture(str(file))
     if not video.isOpened():
-        raise ValueError(f"video {file} cannot be read")
+        raise ValueError(f"video {file} cannot be read: it is empty, no video or of another codec")
     target = folder / "overlay" / f"{file.stem}.mp4"
     target.parent.mkdir(parents=True, exist_ok=True)
     size = [int(video.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
@@ -141,6 +151,7 @@ def _predict_video(
         writer.release()
     pixels = sum(row["pixels"] for row in total.values())
     if pixels == 0:
+        target.unlink(missing_ok=True)
         raise ValueError(f"video {file} has no frame that can be read")
     rows = sorted(total.values(), key=lambda row: -row["pixels"])
     return [{**row, "share": row["pixels"] / pixels} for row in rows]

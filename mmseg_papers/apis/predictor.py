@@ -11,12 +11,19 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.runner import load_checkpoint
 from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from torch import nn
 
+from ..checkpoints.files import read_checkpoint
+from ..datasets.transforms.loading import check_image
+from ..engine.fine_tune_hook import load_all_but_classes
+from ..models.option_errors import naming_options, near_names
+from ..models.segmentors.dsrl_encoder_decoder import TRAINING_BRANCHES
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
+
+#: What files of weights to predict with may lack.
+TRAINING_PARTS = ("auxiliary_head", *TRAINING_BRANCHES)
 
 
 @dataclass
@@ -80,7 +87,7 @@ class Predictor:
 
     Raises:
         FileNotFoundError: If ``checkpoint`` does not exist.
-        ValueError: If model and data set have different numbers of classes.
+        ValueError: If the config or the checkpoint cannot be used, or one does not fit the other.
 
     Example:
         >>> predictor = Predictor("config.py", "iter_20000.pth")
@@ -98,19 +105,13 @@ class Predictor:
             config = Config.fromfile(config)
         if checkpoint is None:
             warnings.warn("no checkpoint: the model's weights are random", stacklevel=2)
-        elif "://" not in str(checkpoint) and not Path(checkpoint).is_file():
-            raise FileNotFoundError(f"checkpoint {checkpoint} does not exist")
-        self.model = init_model(
-            config, device=device or ("cuda" if torch.cuda.is_available() else "cpu")
-        )
-        meta = None
-        if checkpoint is not None:
-            loaded = load_checkpoint(self.model, str(checkpoint), map_location="cpu")
-            meta = loaded.get("meta", {}).get("dataset_meta")
+        _require(config, "model", "test_dataloader")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = load_model(config, checkpoint, device)
         if isinstance(self.model, FusedSegmentorMixin):
             self.model.test_cfg["keep"] = "confidence"
         dataset = config.test_dataloader.dataset
-        self.classes, self.palette = names_and_colors(meta or dataset_meta(dataset))
+        self.classes, self.palette = names_and_colors(self.model.dataset_meta)
         head = self.model.decode_head
         num_classes = (head[-1] if isinstance(head, nn.ModuleList) else head).num_classes
         if len(self.classes) != num_classes:
@@ -118,13 +119,16 @@ class Predictor:
                 f"the model has {num_classes} classes and its data set {len(self.classes)}; set "
                 "num_classes of the heads, or the data set, to what the checkpoint was trained with"
             )
+        if not dataset.get("pipeline"):
+            raise ValueError("test_dataloader.dataset.pipeline must load and pack images, is empty")
         load, *steps = dataset.pipeline
-        self.pipeline = Compose(
-            [
-                dict(type="LoadImageFromNDArray", to_float32=load.get("to_float32", False)),
-                *(step for step in steps if step["type"] != "LoadAnnotations"),
-            ]
-        )
+        with naming_options(dict(pipeline=dataset.pipeline), "test_dataloader.dataset"):
+            self.pipeline = Compose(
+                [
+                    dict(type="LoadImageFromNDArray", to_float32=load.get("to_float32", False)),
+                    *(step for step in steps if step["type"] != "LoadAnnotations"),
+                ]
+            )
 
     def __call__(self, image: np.ndarray) -> Prediction:
         """Predict one image.
@@ -140,6 +144,24 @@ class Predictor:
         """
         return next(self.batch([image]))
 
+    def check(self, image: np.ndarray) -> None:
+        """Refuse what the model was not made for.
+
+        Args:
+            image (np.ndarray): As for :meth:`__call__`.
+
+        Raises:
+            ValueError: If it is no array of finite numbers, or has other channels.
+        """
+        if image is None:
+            raise ValueError("an image must be an array (H, W, C) or (H, W), got None")
+        check_image(image)
+        mean = getattr(self.model.data_preprocessor, "mean", None)
+        channels = image.shape[2] if image.ndim == 3 else 1
+        # One channel is repeated for a model of several.
+        if mean is not None and channels not in (1, len(mean)):
+            raise ValueError(f"the model takes {len(mean)} channels, the image has {channels}")
+
     def batch(self, images: Sequence[np.ndarray]) -> Iterator[Prediction]:
         """Predict images together; those of different sizes one size after another.
 
@@ -153,9 +175,7 @@ class Predictor:
             ValueError: If an array is no image.
         """
         for image in images:
-            if image is None or image.ndim not in (2, 3) or 0 in image.shape:
-                got = None if image is None else image.shape
-                raise ValueError(f"image must be an array (H, W, C) or (H, W), got {got}")
+            self.check(image)
         data = pseudo_collate([self.pipeline(dict(img=image)) for image in images])
         with torch.no_grad():
             samples = self.model.test_step(data)
@@ -169,6 +189,75 @@ class Predictor:
             yield Prediction(labels, confidence, self.classes, self.palette)
 
 
+def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn.Module:
+    """Build a config's model and load its weights, whole or not at all.
+
+    Args:
+        config (Config): A config of MMSegmentation.
+        checkpoint (str | Path, optional): Its weights. Default: random ones.
+        device (str): Where to.
+
+    Returns:
+        nn.Module: In evaluation mode, with ``cfg`` and ``dataset_meta``, of the file or else of the
+        config's test data if it has any.
+
+    Raises:
+        FileNotFoundError: If ``checkpoint`` does not exist.
+        ValueError: If config, checkpoint or device cannot be used, or they do not fit each other.
+    """
+    _require(config, "model")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used: {error}") from error
+    loaded = {} if checkpoint is None else read_checkpoint(str(checkpoint))
+    with naming_options(config._cfg_dict, ""):
+        model = init_model(config, device=device)
+    if checkpoint is not None:
+        load_whole(model, loaded.get("state_dict", loaded), str(checkpoint))
+    meta = loaded.get("meta", {}).get("dataset_meta")
+    if meta is None and "test_dataloader" in config:
+        meta = dataset_meta(config.test_dataloader.dataset)
+    model.dataset_meta = meta
+    return model
+
+
+def _require(config: Config, *parts: str) -> None:
+    if missing := [part for part in parts if part not in config]:
+        raise ValueError(
+            f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
+            "that the model was trained with"
+        )
+
+
+def load_whole(model: nn.Module, state_dict: dict, source: str) -> None:
+    """Load weights that fit the model in everything.
+
+    A part that only training needs is dropped from the model where the file, a published one, lacks
+    it as a whole.
+
+    Args:
+        model (nn.Module): A segmentor; changed in place.
+        state_dict (dict): Its weights; names may begin with ``module.``.
+        source (str): Their file, for errors.
+
+    Raises:
+        ValueError: If a weight is missing, of another shape, NaN or infinite.
+    """
+    state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    for part in TRAINING_PARTS:
+        if not any(name.startswith(f"{part}.") for name in state_dict):
+            setattr(model, part, None)
+    if other := load_all_but_classes(model, state_dict, source):
+        raise ValueError(
+            f"{source} is of a model with another number of classes: {'; '.join(other)}. Set "
+            "num_classes of the heads and the data set to what it was trained with"
+        )
+    for name, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise ValueError(f"{source}: {name} is not finite; take a checkpoint from before that")
+
+
 def dataset_meta(dataset: ConfigDict) -> dict:
     """Class names, and colours if there are any, of a config's data set, without its files.
 
@@ -177,13 +266,22 @@ def dataset_meta(dataset: ConfigDict) -> dict:
 
     Returns:
         dict: ``classes`` and perhaps ``palette``.
+
+    Raises:
+        ValueError: If there is no such data set.
     """
     while "dataset" in dataset or "datasets" in dataset:
         dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
     own = {key: dataset[key] for key in ("classes", "palette") if dataset.get(key) is not None}
     if dataset.get("label_colors") is not None:
         own.setdefault("palette", dataset["label_colors"])
-    return {**DATASETS.get(dataset["type"]).METAINFO, **(dataset.get("metainfo") or {}), **own}
+    cls = DATASETS.get(dataset["type"])
+    if cls is None:
+        raise ValueError(
+            f"data set {dataset['type']!r} is not registered"
+            f"{near_names(dataset['type'], DATASETS.module_dict)}"
+        )
+    return {**cls.METAINFO, **(dataset.get("metainfo") or {}), **own}
 
 
 def names_and_colors(meta: dict) -> tuple[tuple[str, ...], list[list[int]]]:

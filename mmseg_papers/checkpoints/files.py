@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
+from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from .fetching import fetch
@@ -61,6 +62,32 @@ def read_weights(source: str, sha256: str | None = None) -> Mapping[str, Any]:
     if path.name.endswith((".tar.gz", ".tgz")):
         return _tensorflow_archive(path)
     return _pytorch(path)
+
+
+def read_checkpoint(filename: str) -> Mapping[str, Any]:
+    """A checkpoint of a segmentor: a file, or what MMEngine loads by an address with ``://``.
+
+    MMEngine's own reader of files falls back to a mode in which a file can run code; this does not.
+
+    Args:
+        filename (str): Path or address.
+
+    Returns:
+        Mapping[str, Any]: What was saved; the weights are its ``state_dict``, or itself.
+
+    Raises:
+        ValueError: If it holds no weights, or needs more than tensors and plain data.
+        OSError: If it is missing or damaged.
+    """
+    if "://" in filename:
+        return CheckpointLoader.load_checkpoint(filename, map_location="cpu")
+    loaded = read_weights(filename)
+    weights = loaded.get("state_dict", loaded)
+    if not isinstance(weights, Mapping) or not any(
+        isinstance(value, Tensor) for value in weights.values()
+    ):
+        raise ValueError(f"checkpoint {filename} holds no weights; it must be a dict of tensors")
+    return loaded
 
 
 def _local(url: str, sha256: str | None) -> Path:

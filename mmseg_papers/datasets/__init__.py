@@ -1,10 +1,12 @@
 """Data sets that ``mmseg`` lacks, transforms that check their input, and synthetic scenes."""
 
+from . import public  # noqa: F401  (registers the data sets that mmseg has)
 from .camvid import CamVidDataset
 from .class_uniform import ClassUniformDataset, ClassUniformSampler
 from .folder import FolderDataset
 from .nyudv2 import NYUDv2Dataset
 from .person_part import PascalPersonPartDataset
+from .seeded import SeededDataset, SeededSampler
 from .sunrgbd import SUNRGBDDataset
 from .transforms import (
     AddRowPosition,
@@ -33,6 +35,8 @@ __all__ = [
     "RandomGaussianBlur",
     "RandomRelativeResize",
     "SUNRGBDDataset",
+    "SeededDataset",
+    "SeededSampler",
     "StrictLoadAnnotations",
     "StrictLoadImageFromFile",
 ]

@@ -13,6 +13,8 @@ from mmengine.dataset import BaseDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
+from .transforms.loading import UNREADABLE, StrictLoadImageFromFile, reason
+
 IGNORE_INDEX = 255
 #: Values of a label map that are worth listing one by one; a photograph has more.
 MOST_VALUES = 64
@@ -74,7 +76,10 @@ def count_labels(
     """
     counts = LabelCounts(split, dataset.metainfo["classes"])
     load = LoadAnnotations(imdecode_backend="pillow")
-    loaders = [t for t in dataset.pipeline.transforms if isinstance(t, LoadAnnotations)]
+    steps = dataset.pipeline.transforms
+    loaders = [t for t in steps if isinstance(t, LoadAnnotations)]
+    load_image = next((t for t in steps if isinstance(t, StrictLoadImageFromFile)), None)
+    load_image = load_image or StrictLoadImageFromFile()
     checks = getattr(loaders[0], "num_classes", None) if loaders else None
     if loaders:
         load = loaders[0]
@@ -87,8 +92,7 @@ def count_labels(
             info = dataset.get_data_info(i)
             counts.images += 1
             try:
-                with naming(info["img_path"]):
-                    size = image_size(info["img_path"])
+                size = load_image.transform(dict(info))["img_shape"]
                 with naming(info["seg_map_path"]):
                     raw = raw_values(info["seg_map_path"])
                 counts.raw.update(raw)
@@ -123,23 +127,8 @@ def naming(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of an image; of an image file without decoding it.
-
-    Args:
-        path (str | Path): An image file or a NumPy file (H, W, C).
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    if str(path).endswith(".npy"):
-        return np.load(path, mmap_mode="r").shape[:2]
-    with Image.open(path) as picture:
-        return picture.height, picture.width
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def raw_values(path: str | Path) -> Counter:

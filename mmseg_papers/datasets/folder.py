@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class FolderDataset(BaseSegDataset):
         void_colors (Sequence[Sequence[int]]): RGB of pixels without a class. Default: none.
         data_prefix (dict): ``img_path`` and ``seg_map_path``, folders below ``data_root``, searched
             with their sub-folders. Without ``seg_map_path`` there are no labels.
+        ann_file (str): Text file below ``data_root`` with the names of the pairs to use, without
+            suffix, one a line. Default: all pairs.
         **kwargs: As ``mmseg``'s ``BaseSegDataset``, without suffixes.
 
     Raises:
@@ -98,19 +101,25 @@ class FolderDataset(BaseSegDataset):
         labels = {}
         if label_folder := self.data_prefix.get("seg_map_path"):
             labels = files_by_name(label_folder, LABEL_SUFFIXES)
+        if self.ann_file:
+            images = self._listed(images, image_folder)
+            labels = {name: file for name, file in labels.items() if name in images}
+        if label_folder:
             without = sorted(images.keys() - labels.keys())
             if without:
                 raise FileNotFoundError(
                     f"{len(without)} of {len(images)} images in {image_folder} have no label map "
-                    f"of the same name in {label_folder}: {_some(without)}. Add these, or take the "
-                    "images out"
+                    f"of the same name in {label_folder}: {_some(without)}"
+                    f"{_other_files(label_folder, without, LABEL_SUFFIXES)}. Add these, or take "
+                    "the images out"
                 )
             without = sorted(labels.keys() - images.keys())
             if without:
                 raise FileNotFoundError(
                     f"{len(without)} of {len(labels)} label maps in {label_folder} have no image "
-                    f"of the same name in {image_folder}: {_some(without)}. Add these, or take the "
-                    "label maps out"
+                    f"of the same name in {image_folder}: {_some(without)}"
+                    f"{_other_files(image_folder, without, IMAGE_SUFFIXES)}. Add these, or take "
+                    "the label maps out"
                 )
         shared = dict(
             label_map=self.label_values,
@@ -122,6 +131,20 @@ class FolderDataset(BaseSegDataset):
             | ({"seg_map_path": str(labels[name])} if labels else {})
             for name in sorted(images)
         ]
+
+    def _listed(self, images: dict[str, Path], folder: str) -> dict[str, Path]:
+        """The images that ``ann_file`` names."""
+        names = [line.strip() for line in Path(self.ann_file).read_text("utf-8").splitlines()]
+        names = [name for name in names if name]
+        unknown = [name for name in names if name not in images]
+        if unknown or not names:
+            raise FileNotFoundError(
+                f"ann_file {self.ann_file} names {len(unknown)} images that are not in {folder}: "
+                f"{_some(unknown)}. It must have names without suffix, one a line"
+                if names
+                else f"ann_file {self.ann_file} is empty; give names without suffix, one a line"
+            )
+        return {name: images[name] for name in names}
 
 
 def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path]:
@@ -149,6 +172,14 @@ def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path
             )
         found[name] = file
     return found
+
+
+def _other_files(folder: str, names: Sequence[str], suffixes: Sequence[str]) -> str:
+    """Mention the first file of one of the names with a suffix that is not looked for."""
+    for name in names:
+        for file in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
+            return f" ({file.name} is there, but must be one of {', '.join(suffixes)})"
+    return ""
 
 
 def _some(names: Sequence[str]) -> str:

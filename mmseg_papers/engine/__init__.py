@@ -1,9 +1,14 @@
 """What the runner needs beyond MMEngine; importing lets it load checkpoints safely and offline."""
 
 from ..checkpoints.loading import register_papers_loader
+from .channels_last_hook import ChannelsLastHook
 from .checkpoint_globals import allow_checkpoint_globals
+from .cpu_runner import CPURunner
 from .fine_tune_hook import FineTuneHook
+from .finite_loss_hook import FiniteLossHook
 from .pretrained_weights import register_weights_loader
+from .safe_checkpoint_hook import SafeCheckpointHook, WholeFilesBackend
+from .seeded_train_loop import SeededTrainLoop
 from .single_image_hook import SingleImageHook
 from .validation_hooks import ValidationLossHook, ValidationPicturesHook
 
@@ -12,10 +17,16 @@ register_weights_loader()
 register_papers_loader()
 
 __all__ = [
+    "CPURunner",
+    "ChannelsLastHook",
     "FineTuneHook",
+    "FiniteLossHook",
+    "SafeCheckpointHook",
+    "SeededTrainLoop",
     "SingleImageHook",
     "ValidationLossHook",
     "ValidationPicturesHook",
+    "WholeFilesBackend",
     "allow_checkpoint_globals",
     "register_weights_loader",
 ]

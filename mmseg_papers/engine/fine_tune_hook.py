@@ -5,10 +5,11 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
+from ..checkpoints.files import read_checkpoint
 from ..models.layers import CompleteLoading
 
 #: Where a layer may depend on the number of classes.
@@ -46,11 +47,12 @@ class FineTuneHook(Hook):
             runner (Runner): Of the training.
 
         Raises:
-            ValueError: If the checkpoint is of another model.
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no checkpoint or of another model.
         """
         if runner.iter > 0:
             return
-        loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location="cpu")
+        loaded = read_checkpoint(self.checkpoint)
         state_dict = loaded.get("state_dict", loaded)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         fresh = load_all_but_classes(model, state_dict, self.checkpoint)
@@ -79,7 +81,9 @@ def load_all_but_classes(
         if name not in state_dict:
             if not name.endswith("num_batches_tracked"):
                 wrong.append(f"{name} is missing")
-        elif (shape := state_dict[name].shape) != own.shape:
+        elif (shape := getattr(state_dict[name], "shape", None)) is None:
+            wrong.append(f"{name} is a {type(state_dict[name]).__name__}")
+        elif shape != own.shape:
             change = f"{name}: {list(shape)} there, {list(own.shape)} here"
             if name.startswith(HEADS) and shape[1:] == own.shape[1:]:
                 fresh.append(change)

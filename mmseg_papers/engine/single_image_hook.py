@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
+from ..datasets.seeded import SeededSampler
+
 
 @HOOKS.register_module()
 class SingleImageHook(Hook):
@@ -58,7 +60,7 @@ def single_image_cure(loader: DataLoader) -> str | None:
     """
     if loader.batch_size == 1:
         return "set train_dataloader.batch_size to at least 2"
-    ends = not isinstance(loader.sampler, InfiniteSampler)
+    ends = not isinstance(loader.sampler, (InfiniteSampler, SeededSampler))
     if ends and not loader.drop_last and len(loader.sampler) % loader.batch_size == 1:
         return (
             f"{len(loader.sampler)} images in batches of {loader.batch_size} leave a last one of "

@@ -3,6 +3,7 @@
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use.
 """
 
+from .adaptive_means import AdaptiveMeans, adaptive_means
 from .affinity_loss import affinity_loss, affinity_loss_reference, affinity_sums, affinity_terms
 from .chained_pooling1x1 import chained_pooling1x1, chained_pooling1x1_reference
 from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
@@ -42,12 +43,14 @@ from .upsampled_concat import (
 )
 
 __all__ = [
+    "AdaptiveMeans",
     "Conv1x1OfUpsampledConcat",
     "MaxPool5x5",
     "PriorStatistics",
     "UpsampleAdd",
     "UpsampleArgmax",
     "UpsampleCrossEntropy",
+    "adaptive_means",
     "affinity_loss",
     "affinity_loss_reference",
     "affinity_sums",

@@ -24,6 +24,11 @@ def use_references() -> Iterator[None]:
         _asked = before
 
 
+def references_asked() -> bool:
+    """True inside :func:`use_references`."""
+    return _asked
+
+
 def is_exporting() -> bool:
     """True inside ``torch.export``, ONNX export and ``torch.jit.trace``.
 

@@ -93,19 +93,33 @@ def bin_rows(profile: Tensor, rows: int, pooling: str = "mean") -> Tensor:
     if rows < 1:
         raise ValueError(f"rows must be at least 1, got {rows}")
     height = profile.shape[2]
-    if height == rows:
+    if height == rows and not is_exporting():  # a graph for all heights makes no such difference
         return profile
-    bins = torch.arange(rows, device=profile.device)
-    start = bins * height // rows
-    stop = ((bins + 1) * height + rows - 1) // rows
-    row = torch.arange(height, device=profile.device)[:, None]
-    members = (row >= start) & (row < stop)
+    members, sizes = adaptive_bins(height, rows, profile.device)
     if pooling == "mean":
-        return profile @ members.to(profile.dtype) / (stop - start).to(profile.dtype)
+        return profile @ members.to(profile.dtype) / sizes.to(profile.dtype)
     if not profile.is_cuda and not is_exporting():
         return F.adaptive_max_pool1d(profile, rows)
     outside = ~members.T
     return profile[:, :, None].masked_fill(outside, -torch.inf).max(3).values
+
+
+def adaptive_bins(length: int, bins: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Which places are in which bin of adaptive pooling.
+
+    Args:
+        length (int): Number of places.
+        bins (int): Number of bins, which overlap where ``length`` is no multiple of it.
+        device (torch.device): Of the results.
+
+    Returns:
+        tuple[Tensor, Tensor]: Membership (length, bins), bool, and places of each bin, (bins,).
+    """
+    index = torch.arange(bins, device=device)
+    start = index * length // bins
+    stop = ((index + 1) * length + bins - 1) // bins
+    place = torch.arange(length, device=device)[:, None]
+    return (place >= start) & (place < stop), stop - start
 
 
 def is_channels_last(x: Tensor) -> bool:

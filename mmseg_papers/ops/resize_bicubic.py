@@ -53,7 +53,7 @@ def resize_bicubic(x: Tensor, size: Sequence[int]) -> Tensor:
         size (Sequence[int]): Height and width of the result, at least 1.
 
     Returns:
-        Tensor: (N, C, *size), in the input's dtype.
+        Tensor: (N, C, H, W), in the input's dtype.
 
     Raises:
         ValueError: If ``size`` is not a height and a width of at least 1.

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .bilinear import bilinear_taps
-from .export import is_exporting
+from .export import is_exporting, references_asked
 from .precision import accumulation_dtype
 from .upsample_add import upsample_add
 
@@ -66,6 +66,8 @@ def conv1x1_of_upsampled_concat(
             f"maps of {channels} channels need a weight of (O, {sum(channels)}, 1, 1), "
             f"got {tuple(weight.shape)}"
         )
+    if references_asked():
+        return conv1x1_of_upsampled_concat_reference(xs, weight, bias, align_corners)
     weights = weight.split(channels, dim=1)
     is_low = [r > 0 and c >= min_channels_low for r, c in enumerate(channels)]
     full = [(x, w) for x, w, low in zip(xs, weights, is_low, strict=True) if not low]
@@ -126,7 +128,7 @@ def conv3x3_of_upsampled_concat(
         )
     height = xs[0].shape[2]
     weights = weight.split(channels, dim=1)
-    is_low = [height >= MIN_SCALE_LOW * x.shape[2] and not is_exporting() for x in xs]
+    is_low = [not is_exporting() and height >= MIN_SCALE_LOW * x.shape[2] for x in xs]
     full = [(x, w) for x, w, low in zip(xs, weights, is_low, strict=True) if not low]
     maps, kernels = zip(*full, strict=True)
     y = conv3x3_of_upsampled_concat_reference(

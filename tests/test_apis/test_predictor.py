@@ -115,6 +115,14 @@ def test_names_of_the_checkpoint_come_first(checkpoint):
     assert predictor.palette == [[1, 2, 3]] * 3
 
 
+def test_published_weights_may_lack_the_auxiliary_head(checkpoint):
+    with_auxiliary = config()
+    with_auxiliary.model.auxiliary_head = dict(with_auxiliary.model.decode_head)
+    image = picture()
+    labels = Predictor(with_auxiliary, checkpoint, "cpu")(image).labels
+    np.testing.assert_array_equal(labels, expected(image))
+
+
 @pytest.mark.parametrize("image", [None, np.zeros((0, 3, 3)), np.zeros(3)])
 def test_no_image(predictor, image):
     with pytest.raises(ValueError, match="image must be an array"):

@@ -12,14 +12,8 @@ from mmseg_papers.__main__ import packaged_configs
 from mmseg_papers.engine.single_image_hook import norms_of_one_value, single_image_cure
 
 from ..generated_data import shrink
+from ..short_training import FAMILIES
 from ..test_configs import OPTIONS, without_pretrained
-
-#: Folder -> its first config of CamVid.
-FAMILIES = {
-    file.parent.name: name
-    for name, file in reversed(packaged_configs().items())
-    if "camvid-360x480" in name
-}
 
 
 def runner_of(folder, path, **options):

@@ -1,4 +1,4 @@
-"""The tools that show HANet's motivation and attention."""
+"""The tools that show HANet's motivation, and the attention of HANet and SPNet."""
 
 import importlib.util
 import sys
@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
+from mmseg_papers.datasets import CamVidDataset
 from mmseg_papers.datasets.height_statistics import (
     count_classes,
     entropy,
@@ -20,6 +21,37 @@ from mmseg_papers.datasets.height_statistics import (
 
 TOOLS = Path(__file__).parents[2] / "tools" / "analysis_tools"
 CONFIGS = Path(__file__).parents[2] / "configs"
+STRIP_POOLING = """
+_base_ = "{camvid}"
+default_scope = "mmseg"
+test_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type="LoadImageFromFile"),
+            dict(type="Resize", scale=(120, 90)),
+            dict(type="PackSegInputs"),
+        ]
+    )
+)
+model = dict(
+    type="FusedEncoderDecoder",
+    data_preprocessor=dict(type="SegDataPreProcessor"),
+    backbone=dict(
+        type="ResNetV1c",
+        depth=50,
+        base_channels=8,
+        plugins=[
+            dict(
+                cfg=dict(type="StripPoolingModule"),
+                stages=(False, False, False, True),
+                position="after_conv2",
+            )
+        ],
+    ),
+    decode_head=dict(type="FCNHead", in_channels=256, channels=8, num_classes=11),
+    test_cfg=dict(mode="slide", crop_size=(32, 32), stride=(32, 32)),
+)
+"""
 TINY = CONFIGS / "hanet" / "hanet_r18-os16_1xb4-150iters_camvid-120x160.py"
 
 
@@ -97,30 +129,51 @@ def test_entropy_and_mutual_information():
     assert mutual_information(independent) == pytest.approx(0, abs=1e-12)
 
 
-def test_pictures_of_a_checkpoint(tmp_path, run):
-    config = Config.fromfile(TINY)
-    model = MODELS.build(config.model)
-    checkpoint = tmp_path / "model.pth"
-    meta = dict(classes=("sky", "road"), palette=[[0, 0, 0]] * 2)
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=meta)), checkpoint)
-    image, maps = tmp_path / "image.png", tmp_path / "maps.png"
-    Image.fromarray(np.zeros((90, 120, 3), np.uint8)).save(image)
+@pytest.fixture
+def image(tmp_path):
+    file = tmp_path / "image.png"
+    Image.fromarray(np.zeros((90, 120, 3), np.uint8)).save(file)
+    return file
+
+
+def save_random_weights(config, target, **content):
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict(), **content), target)
+    return target
+
+
+def test_pictures_of_a_checkpoint(tmp_path, run, image):
+    meta = dict(classes=CamVidDataset.METAINFO["classes"][::-1])
+    checkpoint = save_random_weights(TINY, tmp_path / "model.pth", meta=dict(dataset_meta=meta))
+    maps = tmp_path / "maps.png"
     code, _, error = run("attention_maps", TINY, checkpoint, image, "--out", maps)
     assert code == 0, error
     assert Image.open(maps).size[0] > 1000
-    code, _, error = run(
-        "attention_maps", TINY, checkpoint, image, "--groups", "flat=road,pavement"
-    )
+    code, _, error = run("attention_maps", TINY, checkpoint, image, "--groups", "flat=road,street")
     assert code == 2
-    assert "no class pavement; there are sky, road" in error
+    assert "no class street; there are bicyclist, pedestrian" in error
 
 
-def test_pictures_of_a_model_without_attention(tmp_path, run):
+def test_pictures_of_strip_pooling(tmp_path, run, image):
+    """Of a file that was converted: it holds weights and nothing else."""
+    config, maps = tmp_path / "config.py", tmp_path / "maps.png"
+    config.write_text(STRIP_POOLING.format(camvid=CONFIGS / "_base_" / "datasets" / "camvid.py"))
+    checkpoint = save_random_weights(config, tmp_path / "model.pth")
+    code, _, error = run("attention_maps", config, checkpoint, image, "--out", maps)
+    assert code == 0, error
+    width, height = Image.open(maps).size
+    assert (width, height) == (1500, 3 * 350)  # the image, and two pictures for each of 3 modules
+
+
+def test_pictures_of_a_model_without_attention(tmp_path, run, image):
     baseline = TINY.with_name(TINY.name.replace("hanet", "baseline"))
-    checkpoint, image = tmp_path / "model.pth", tmp_path / "image.png"
-    model = MODELS.build(Config.fromfile(baseline).model)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
-    Image.fromarray(np.zeros((90, 120, 3), np.uint8)).save(image)
+    checkpoint = save_random_weights(baseline, tmp_path / "model.pth")
     code, _, error = run("attention_maps", baseline, checkpoint, image)
     assert code == 1
     assert "has no attention that can be drawn" in error
+
+
+def test_pictures_of_no_image(tmp_path, run):
+    code, _, error = run("attention_maps", TINY, tmp_path / "model.pth", tmp_path / "none.png")
+    assert code == 2
+    assert "none.png is no image that OpenCV can read" in error

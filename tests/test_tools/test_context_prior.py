@@ -40,7 +40,7 @@ def config(tmp_path):
 
 def test_draws_a_test_image(tool, config, tmp_path, capsys):
     model = init_model(config, None, device="cpu")
-    torch.save(dict(meta={}, state_dict=model.state_dict()), tmp_path / "weights.pth")
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / "weights.pth")
     config.dump(tmp_path / "config.py")
     files = [str(tmp_path / "config.py"), str(tmp_path / "weights.pth")]
     target = tmp_path / "prior.png"

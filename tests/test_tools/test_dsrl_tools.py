@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
+from mmseg_papers.apis import Predictor
+
 TOOLS = Path(__file__).parents[2] / "tools"
 MODEL = dict(
     type="DSRLEncoderDecoder",
@@ -27,12 +29,18 @@ MODEL = dict(
     loss_fa=dict(type="FeatureAffinityLoss"),
     test_cfg=dict(mode="whole"),
 )
-PIPELINE = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(50, 38), keep_ratio=False),
-    dict(type="LoadAnnotations"),
-    dict(type="PackSegInputs"),
-]
+DATA = dict(
+    dataset=dict(
+        type="CamVidDataset",
+        classes=("a", "b", "c", "d"),
+        pipeline=[
+            dict(type="LoadImageFromFile"),
+            dict(type="Resize", scale=(50, 38), keep_ratio=False),
+            dict(type="LoadAnnotations"),
+            dict(type="PackSegInputs"),
+        ],
+    )
+)
 
 
 def load(file):
@@ -54,16 +62,17 @@ def run(monkeypatch, tool, *arguments):
 
 def test_draws_input_reconstruction_and_image(super_resolution, tmp_path, monkeypatch, capsys):
     config, weights, image = (tmp_path / name for name in ("c.py", "w.pth", "street.png"))
-    Config(dict(model=MODEL, test_pipeline=PIPELINE)).dump(config)
-    torch.save(dict(state_dict=MODELS.build(MODEL).state_dict(), meta={}), weights)
-    Image.fromarray(np.full((40, 60, 3), (200, 100, 50), np.uint8)).save(image)
+    Config(dict(model=MODEL, test_dataloader=DATA)).dump(config)
+    torch.save(dict(state_dict=MODELS.build(MODEL).state_dict()), weights)
+    pixels = np.full((40, 60, 3), (200, 100, 50), np.uint8)
+    Image.fromarray(pixels).save(image)
     out = tmp_path / "picture.png"
     run(monkeypatch, super_resolution, config, weights, image, image, "--out", out)
     assert f"wrote {out}" in capsys.readouterr().out
     assert Image.open(out).size[0] == 1800
 
-    model = super_resolution.init_model(Config.fromfile(config), str(weights), device="cpu")
-    half, restored, full = super_resolution.super_resolve(model, image).values()
+    predictor = Predictor(config, weights, "cpu")
+    half, restored, full = super_resolution.super_resolve(predictor, pixels[..., ::-1]).values()
     assert (half.shape, restored.shape, full.shape) == ((19, 25, 3), (38, 50, 3), (38, 50, 3))
     expected = torch.tensor([200, 100, 50]).expand(38, 50, 3) / 255
     torch.testing.assert_close(full, expected)
@@ -72,9 +81,11 @@ def test_draws_input_reconstruction_and_image(super_resolution, tmp_path, monkey
 
 def test_a_model_without_sisr_is_refused(super_resolution, tmp_path, monkeypatch, capsys):
     plain = dict(MODEL, sisr_head=None, feature_transform=None, loss_fa=None)
-    config, weights = tmp_path / "c.py", tmp_path / "w.pth"
-    Config(dict(model=plain, test_pipeline=PIPELINE)).dump(config)
-    torch.save(dict(state_dict=MODELS.build(plain).state_dict(), meta={}), weights)
-    with pytest.raises(SystemExit):
-        run(monkeypatch, super_resolution, config, weights, "street.png")
-    assert "has no sisr_head" in capsys.readouterr().err
+    config, weights, image = (tmp_path / name for name in ("c.py", "w.pth", "street.png"))
+    Config(dict(model=plain, test_dataloader=DATA)).dump(config)
+    torch.save(dict(state_dict=MODELS.build(plain).state_dict()), weights)
+    for message in ("street.png is no image that OpenCV can read", "has no sisr_head"):
+        with pytest.raises(SystemExit):
+            run(monkeypatch, super_resolution, config, weights, image)
+        assert message in capsys.readouterr().err
+        Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(image)

@@ -3,7 +3,8 @@
 python tools/analysis_tools/attention_maps.py CONFIG CHECKPOINT IMAGE [--groups NAME=CLASS,.. ..]
 
 Of height attention (HANet): the gates of every place, one column a channel and one row a row of the
-attention, and what they let through to each group of classes.
+attention, and what they let through to each group of classes. Of strip pooling (SPNet): the gates
+of every module over the image. The image runs as a whole, also where the config tests in windows.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import cv2
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.axes import Axes
-from mmengine.config import Config, DictAction
-from mmseg.apis import inference_model, init_model
+from mmengine.config import DictAction
 from torch import Tensor, nn
 
-import mmseg_papers  # noqa: F401  (registers the models)
+from mmseg_papers.__main__ import resolved_config
+from mmseg_papers.apis import Predictor
+from mmseg_papers.models.layers import StripPoolingModule
 from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
 
 
@@ -67,11 +72,12 @@ class HeightGates:
 
         return record
 
-    def panels(self, groups: dict[str, list[int]]) -> Iterator[Panel]:
+    def panels(self, groups: dict[str, list[int]], image: np.ndarray) -> Iterator[Panel]:
         """What to draw after a run.
 
         Args:
             groups (dict[str, list[int]]): Name -> classes.
+            image (np.ndarray): Not needed here.
 
         Yields:
             Panel: The gates of each place, channels that open higher up to the left; where the
@@ -89,8 +95,41 @@ class HeightGates:
                 yield Panel(f"{title}, by class", lambda axis, c=curves: draw_curves(axis, c))
 
 
+class StripGates:
+    """The gates of a model's strip-pooling modules, recorded while it runs.
+
+    Args:
+        model (nn.Module): Changed: its modules record what they compute.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        #: Module -> its gate, (C, H, W).
+        self.gates: dict[str, Tensor] = {}
+        for name, module in model.named_modules():
+            if isinstance(module, StripPoolingModule):
+                module.register_forward_pre_hook(partial(self._see, name))
+
+    def _see(self, name: str, module: StripPoolingModule, args: tuple[Tensor]) -> None:
+        self.gates[name] = module.gate(args[0])[0].detach().float().cpu()
+
+    def panels(self, groups: dict[str, list[int]], image: np.ndarray) -> Iterator[Panel]:
+        """What to draw after a run.
+
+        Args:
+            groups (dict[str, list[int]]): Not needed here.
+            image (np.ndarray): What the model saw, (H, W, 3), RGB.
+
+        Yields:
+            Panel: Of each module the mean of its channels' gates, and the gate that varies most.
+        """
+        for name, gate in self.gates.items():
+            channel = gate.flatten(1).std(1).argmax().item()
+            for what, part in (("mean", gate.mean(0)), (f"channel {channel}", gate[channel])):
+                yield Panel(f"{name}, {what}", lambda axis, p=part: draw_map(axis, p, image))
+
+
 #: What is recorded: each is built with the model before it runs and has ``panels``.
-KINDS = (HeightGates,)
+KINDS = (HeightGates, StripGates)
 
 
 def gate_of_classes(gate: Tensor, classifier: Tensor) -> Tensor:
@@ -131,11 +170,20 @@ def draw_curves(axis: Axes, curves: dict[str, Tensor]) -> None:
     axis.legend(fontsize=7)
 
 
-def draw(image: str, panels: list[Panel], target: Path) -> None:
+def draw_map(axis: Axes, gate: Tensor, image: np.ndarray) -> None:
+    """Lay a gate (h, w) over the image (H, W, 3), each in its own range of values."""
+    extent = (0, image.shape[1], image.shape[0], 0)
+    axis.imshow(image.mean(2), cmap="gray", extent=extent)
+    picture = axis.imshow(gate.numpy(), alpha=0.6, extent=extent, interpolation="nearest")
+    axis.axis("off")
+    axis.figure.colorbar(picture, ax=axis)
+
+
+def draw(image: np.ndarray, panels: list[Panel], target: Path) -> None:
     """Draw the image and the panels.
 
     Args:
-        image (str): File.
+        image (np.ndarray): (H, W, 3), RGB.
         panels (list[Panel]): What to draw beside it.
         target (Path): PNG file to write.
     """
@@ -146,7 +194,7 @@ def draw(image: str, panels: list[Panel], target: Path) -> None:
     )
     for axis in axes.flat[len(panels) + 1 :]:
         axis.axis("off")
-    axes.flat[0].imshow(plt.imread(image))
+    axes.flat[0].imshow(image)
     axes.flat[0].axis("off")
     for axis, panel in zip(axes.flat[1:], panels, strict=False):
         axis.set_title(panel.title, fontsize=8)
@@ -187,19 +235,25 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args()
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
-    model = init_model(config, args.checkpoint, device=args.device)
+    image = cv2.imread(args.image)
+    if image is None:
+        parser.error(f"{args.image} is no image that OpenCV can read")
     try:
-        groups = parse_groups(args.groups, model.dataset_meta["classes"])
-    except ValueError as error:
+        config = resolved_config(args.config)
+        config.merge_from_dict(args.cfg_options or {})
+        predictor = Predictor(config, args.checkpoint, args.device)
+        groups = parse_groups(args.groups, predictor.classes)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
+    model = predictor.model
+    model.test_cfg["mode"] = "whole"
     kinds = [kind(model) for kind in KINDS]
-    inference_model(model, args.image)
-    panels = [panel for kind in kinds for panel in kind.panels(groups)]
+    predictor(image)
+    image = image[:, :, ::-1]
+    panels = [panel for kind in kinds for panel in kind.panels(groups, image)]
     if not panels:
         parser.exit(1, f"{type(model).__name__} has no attention that can be drawn\n")
-    draw(args.image, panels, args.out)
+    draw(image, panels, args.out)
     print(f"attention maps: {args.out.absolute()}")
 
 

@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
@@ -26,7 +26,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmseg_papers.__main__ import output_folder, resolved_config
 from mmseg_papers.datasets.checking import LabelCounts, absent_classes, count_labels
+from mmseg_papers.models.option_errors import naming_options
 
 SHEET_IMAGES = 12
 
@@ -86,18 +88,27 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status is 1 if there is a fault."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("config")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/check_dataset"), metavar="DIR")
+    parser.add_argument(
+        "--out", type=output_folder, default="work_dirs/check_dataset", metavar="DIR"
+    )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     args = parser.parse_args(argv)
-    config = Config.fromfile(args.config)
+    try:
+        config = resolved_config(args.config)
+    except ValueError as error:
+        parser.error(str(error))
     config.merge_from_dict(args.cfg_options)
     init_default_scope(config.get("default_scope", "mmseg"))
     console = Console()
     counts, findings = [], []
     for split in ("train", "val"):
+        loader = f"{split}_dataloader"
+        if loader not in config:
+            parser.error(f"config {args.config} has no {loader}")
         try:
-            dataset = DATASETS.build(config[f"{split}_dataloader"].dataset)
-        except (OSError, ValueError, TypeError, AssertionError) as error:
+            with naming_options(config[loader], loader):
+                dataset = DATASETS.build(config[loader].dataset)
+        except (OSError, ValueError) as error:
             findings.append(f"{split}: {error}")
             continue
         of_split = getattr(dataset, "datasets", [dataset])

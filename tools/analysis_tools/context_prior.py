@@ -18,13 +18,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
-from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from torch import Tensor
 
+from mmseg_papers.__main__ import resolved_config
+from mmseg_papers.apis import load_model
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.losses import label_of_positions
 
@@ -146,15 +147,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("context_prior.png"), metavar="FILE")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args(arguments)
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
-    model = init_model(config, args.checkpoint, device="cpu")
-    if not isinstance(model.decode_head, CPHead):
-        parser.error(f"{args.config} has a {type(model.decode_head).__name__} and no context prior")
-    dataset = DATASETS.build(config.test_dataloader.dataset)
     try:
+        config = resolved_config(args.config)
+        config.merge_from_dict(args.cfg_options or {})
+        model = load_model(config, args.checkpoint, "cpu")
+        if not isinstance(model.decode_head, CPHead):
+            head = type(model.decode_head).__name__
+            raise ValueError(f"{args.config} has a {head} and no context prior")
+        dataset = DATASETS.build(config.test_dataloader.dataset)
         draw(model, dataset[args.index], args.points, args.out)
-    except (IndexError, ValueError) as error:
+    except (IndexError, OSError, ValueError) as error:
         parser.error(str(error))
     print(f"picture: {args.out.absolute()}")
 

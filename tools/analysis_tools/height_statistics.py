@@ -16,13 +16,14 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
+from mmseg_papers.__main__ import resolved_config
 from mmseg_papers.datasets.height_statistics import (
     count_classes,
     entropy,
@@ -91,15 +92,15 @@ def main() -> None:
     args = parser.parse_args()
     if args.sections < 1:
         parser.error(f"--sections must be at least 1, got {args.sections}")
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
     init_default_scope("mmseg")
-    dataset = config.train_dataloader.dataset
-    while "datasets" in dataset:  # a wrapper
-        dataset = dataset.datasets[0]
     try:
+        config = resolved_config(args.config)
+        config.merge_from_dict(args.cfg_options or {})
+        dataset = config.train_dataloader.dataset
+        while "datasets" in dataset:  # a wrapper
+            dataset = dataset.datasets[0]
         dataset: BaseSegDataset = DATASETS.build(dataset)
-    except FileNotFoundError as error:
+    except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     classes = dataset.metainfo["classes"]
     counts = sum(

@@ -8,36 +8,38 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import cv2
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
-from mmcv.transforms import Compose
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
-from mmseg.apis import init_model
 from torch import Tensor
 
+from mmseg_papers.__main__ import resolved_config
+from mmseg_papers.apis import Predictor
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder
 
 
 @torch.no_grad()
-def super_resolve(model: DSRLEncoderDecoder, image: Path) -> dict[str, Tensor]:
+def super_resolve(predictor: Predictor, image: np.ndarray) -> dict[str, Tensor]:
     """The network's input, what SISR makes of it, and the image itself.
 
     Args:
-        model (DSRLEncoderDecoder): With a SISR branch, as ``mmseg.apis.init_model`` gives it.
-        image (Path): Goes through the config's test pipeline without annotations.
+        predictor (Predictor): Its model is a ``DSRLEncoderDecoder`` with a SISR branch.
+        image (np.ndarray): (H, W, 3), BGR; goes through the config's test pipeline.
 
     Returns:
         dict[str, Tensor]: Title -> RGB image, (H, W, 3) in [0, 1]; the input at its own size. The
         reconstruction's title gives its PSNR and that of bilinear interpolation.
     """
-    steps = [t for t in model.cfg.test_pipeline if "Annotations" not in t["type"]]
-    data = pseudo_collate([Compose(steps)(dict(img_path=str(image)))])
+    model = predictor.model
+    data = pseudo_collate([predictor.pipeline(dict(img=image))])
     full = model.data_preprocessor(data, training=False)["inputs"]
     full = full[:, :, : full.shape[2] // 2 * 2, : full.shape[3] // 2 * 2]
     half, restored = model.halve(full), model.super_resolve_image(full)
@@ -86,17 +88,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("config")
     parser.add_argument("checkpoint", help="of a training run: an exported one has no SISR branch")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
     parser.add_argument("--out", type=Path, default=Path("super_resolution.png"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     args = parser.parse_args()
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options)
-    model = init_model(config, args.checkpoint, device=args.device)
-    if getattr(model, "sisr_head", None) is None:
-        parser.error(f"the model of {args.config} has no sisr_head")
-    draw([super_resolve(model, image) for image in args.images], args.out)
+    images = [cv2.imread(file) for file in args.images]
+    for file, image in zip(args.images, images, strict=True):
+        if image is None:
+            parser.error(f"{file} is no image that OpenCV can read")
+    try:
+        config = resolved_config(args.config)
+        config.merge_from_dict(args.cfg_options)
+        predictor = Predictor(config, args.checkpoint, args.device)
+        if getattr(predictor.model, "sisr_head", None) is None:
+            raise ValueError(f"the model of {args.config} has no sisr_head")
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    draw([super_resolve(predictor, image) for image in images], args.out)
     print(f"wrote {args.out}")
 
 

@@ -18,8 +18,10 @@ from matplotlib.patches import Patch
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import find_latest_checkpoint
-from mmseg.apis import init_model
 from mmseg.registry import DATASETS
+
+from mmseg_papers.__main__ import resolved_config
+from mmseg_papers.apis import load_model
 
 IGNORED_COLOUR = (0, 0, 0)
 
@@ -91,7 +93,7 @@ def draw_predictions(config: Config, checkpoint: str, target: Path, count: int) 
         target (Path): PNG file to write.
         count (int): Number of images, spread evenly over the test set.
     """
-    model = init_model(config, checkpoint, device="cpu")
+    model = load_model(config, checkpoint, "cpu")
     dataset = DATASETS.build(config.test_dataloader.dataset)
     classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
     indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
@@ -138,14 +140,14 @@ def main() -> None:
         checkpoint = args.checkpoint or find_latest_checkpoint(str(args.work_dir))
         if checkpoint is None:
             raise FileNotFoundError(f"{args.work_dir} holds no checkpoint")
-    except OSError as error:
+        config = resolved_config(args.config)
+        config.merge_from_dict(args.cfg_options or {})
+        folder = args.work_dir / "report"
+        folder.mkdir(exist_ok=True)
+        draw_curves(records, folder / "curves.png")
+        draw_predictions(config, checkpoint, folder / "predictions.png", args.count)
+    except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
-    folder = args.work_dir / "report"
-    folder.mkdir(exist_ok=True)
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
-    draw_curves(records, folder / "curves.png")
-    draw_predictions(config, checkpoint, folder / "predictions.png", args.count)
     print(f"pictures: {folder.absolute() / 'predictions.png'}")
     print(f"curves:   {folder.absolute() / 'curves.png'}")
 

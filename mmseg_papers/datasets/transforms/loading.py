@@ -21,9 +21,12 @@ from PIL import Image, UnidentifiedImageError
 
 #: Modes of Pillow whose colour pixels are OpenCV's, to the bit.
 SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
+#: What Pillow and OpenCV raise for a file that is damaged or no image; SyntaxError: a damaged PNG.
+UNREADABLE = (OSError, SyntaxError, ValueError, AssertionError, cv2.error)
 #: Files that may hold any number of channels.
 BAND_SUFFIXES = (".npy", ".tif", ".tiff")
 MOST_CHANNELS_OF_OPENCV = 4
+NO_IMAGE = "it is empty or no image"
 
 
 @TRANSFORMS.register_module(name="LoadImageFromFile")
@@ -49,7 +52,7 @@ class StrictLoadImageFromFile(LoadImageFromFile):
             unreadable file with ``ignore_empty``.
 
         Raises:
-            ValueError: If the file cannot be read or decoded.
+            ValueError: If the file cannot be read or decoded, or holds no finite numbers.
         """
         try:
             path, image = results["img_path"], None
@@ -59,12 +62,12 @@ class StrictLoadImageFromFile(LoadImageFromFile):
                 if self.imdecode_backend != "cv2" or self.file_client_args is not None:
                     return super().transform(results)
                 image = self._decode(fileio.get(path, backend_args=self.backend_args))
-        except (OSError, SyntaxError, AssertionError, ValueError, cv2.error) as error:
-            # SyntaxError: Pillow's for a damaged PNG.
+            check_image(image)
+        except (*UNREADABLE, Image.DecompressionBombError) as error:
             if self.ignore_empty:
                 return None
             raise ValueError(
-                f"image {results['img_path']} cannot be loaded: {error}. "
+                f"image {results['img_path']} cannot be loaded: {reason(error)}. "
                 "Restore the file, or take it and its label map out of the data set"
             ) from error
         results["img"] = image.astype(np.float32) if self.to_float32 else image
@@ -101,8 +104,50 @@ class StrictLoadImageFromFile(LoadImageFromFile):
             pass  # a format that only OpenCV may know
         image = mmcv.imfrombytes(content, flag=self.color_type, backend=backend)
         if image is None:
-            raise OSError("it is empty or no image")
+            raise OSError(NO_IMAGE)
         return image
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse an array that a model would turn into nonsense.
+
+    Args:
+        image (np.ndarray): (H, W, C) or (H, W).
+
+    Raises:
+        ValueError: If it has another shape or no pixel, or holds no real, finite numbers.
+    """
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise ValueError(
+            f"an image must be an array (H, W, C) or (H, W) with pixels, got shape {image.shape}"
+        )
+    if image.dtype.kind not in "uif":
+        raise ValueError(f"an image must hold integers or floats, got {image.dtype}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ValueError(
+            f"{np.count_nonzero(~np.isfinite(image))} of its {image.size} values are NaN or "
+            "infinite; replace them"
+        )
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a file, in the words of a user.
+
+    Args:
+        error (Exception): Of :data:`UNREADABLE`, or ``DecompressionBombError``.
+
+    Returns:
+        str: Without a full stop.
+    """
+    if isinstance(error, Image.DecompressionBombError):
+        return (
+            f"{str(error).partition(',')[0]}: cut it into tiles, or set "
+            "PIL.Image.MAX_IMAGE_PIXELS in a custom import (predict it by "
+            "mmseg_papers.apis.predict_huge_image)"
+        )
+    if isinstance(error, (UnidentifiedImageError, cv2.error)):
+        return NO_IMAGE
+    return str(error).rstrip(". ")
 
 
 @TRANSFORMS.register_module(name="LoadAnnotations", force=True)
@@ -116,7 +161,8 @@ class StrictLoadAnnotations(LoadAnnotations):
         num_classes (int, optional): Labels must be below it or equal ``ignore_index``. Default:
             labels are not checked.
         ignore_index (int): Label of pixels without a class. Default: 255.
-        *args, **kwargs: As for ``mmseg``'s ``LoadAnnotations``.
+        *args: As for ``mmseg``'s ``LoadAnnotations``.
+        **kwargs: As there.
 
     Raises:
         ValueError: If ``num_classes`` is not positive.
@@ -132,24 +178,29 @@ class StrictLoadAnnotations(LoadAnnotations):
         self.ignore_index = ignore_index
 
     def _load_seg_map(self, results: dict) -> None:
-        path = results["seg_map_path"]
+        path, colors = results["seg_map_path"], results.get("label_colors")
         try:
-            if results.get("label_colors") is not None or path.endswith(".npy"):
-                self._load_other_label_map(results)
-            else:
-                super()._load_seg_map(results)
-        except (OSError, SyntaxError) as error:
+            values = self._read(path, is_color=colors is not None)
+        except (*UNREADABLE, Image.DecompressionBombError) as error:
             raise ValueError(
-                f"label map {path} cannot be loaded: {error}. "
+                f"label map {path} cannot be loaded: {reason(error)}. "
                 "Restore the file, or take it and its image out of the data set"
             ) from error
-        labels = results["gt_seg_map"]
-        if labels.ndim != 2:
+        if colors is None and values.ndim != 2:
             raise ValueError(
-                f"label map {path} has shape {labels.shape}; it must have one channel with the "
+                f"label map {path} has shape {values.shape}; it must have one channel with the "
                 "class index of each pixel. If it is a colour picture of the labels, use "
                 "FolderDataset with label_colors"
             )
+        if self.reduce_zero_label is None:
+            self.reduce_zero_label = results["reduce_zero_label"]
+        labels = (
+            labels_of_values(values, results, self.reduce_zero_label, self.ignore_index)
+            if colors is None
+            else labels_of_colors(values, results)
+        )
+        results["gt_seg_map"] = labels
+        results["seg_fields"].append("gt_seg_map")
         # Pipelines that load only labels have no image to compare with.
         if "ori_shape" in results and labels.shape != tuple(results["ori_shape"]):
             raise ValueError(
@@ -170,26 +221,57 @@ class StrictLoadAnnotations(LoadAnnotations):
                 "reduce_zero_label (True when the file counts classes from 1)"
             )
 
-    def _load_other_label_map(self, results: dict) -> None:
-        """Load what ``mmseg`` cannot: colour pictures and NumPy files."""
-        path = results["seg_map_path"]
-        content = io.BytesIO(fileio.get(path, backend_args=self.backend_args))
-        if results.get("label_colors") is not None:
-            with Image.open(content) as picture:
-                labels = labels_of_colors(np.asarray(picture.convert("RGB")), results)
+    def _read(self, path: str, is_color: bool) -> np.ndarray:
+        """What the file holds: (H, W), or (H, W, 3) RGB for ``is_color``."""
+        content = fileio.get(path, backend_args=self.backend_args)
+        if is_color:
+            with Image.open(io.BytesIO(content)) as picture:
+                return np.asarray(picture.convert("RGB"))
+        if path.lower().endswith(".npy"):
+            values = np.load(io.BytesIO(content), allow_pickle=False)
         else:
-            values = np.load(content, allow_pickle=False)
-            labels = np.full(values.shape, self.ignore_index, dtype=np.uint8)
-            label_map = results.get("label_map") or {}
-            shift = int(bool(results.get("reduce_zero_label")))
-            for value in np.unique(values):
-                label = label_map.get(int(value), int(value) - shift)
-                if 0 <= label <= 255:
-                    labels[values == value] = label
-                elif label != -1:
-                    raise ValueError(f"label map {path} holds the value {value}, beyond 0..255")
-        results["gt_seg_map"] = labels
-        results["seg_fields"].append("gt_seg_map")
+            values = mmcv.imfrombytes(content, flag="unchanged", backend=self.imdecode_backend)
+            if values is None:
+                raise OSError(NO_IMAGE)
+        return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
+
+
+def labels_of_values(
+    values: np.ndarray, results: dict, reduce_zero_label: bool, ignore_index: int
+) -> np.ndarray:
+    """Class indices of a label map, in ``mmseg``'s order: ``reduce_zero_label``, ``label_map``.
+
+    Args:
+        values (np.ndarray): (H, W), as the file holds them, of any type; -1 is no class.
+        results (dict): With ``seg_map_path`` and perhaps ``label_map``, value -> class index.
+        reduce_zero_label (bool): Whether 0 is no class and the others count from 1.
+        ignore_index (int): What -1 becomes.
+
+    Returns:
+        np.ndarray: (H, W), uint8.
+
+    Raises:
+        ValueError: If a value is no whole number or has no place in 0..255.
+    """
+    label_map = results.get("label_map") or {}
+
+    def label_of(value: float) -> int:
+        if reduce_zero_label and value != -1:
+            value = 255 if value in (0, 255) else value - 1
+        label = ignore_index if value == -1 else label_map.get(value, value)
+        if label not in range(256):
+            raise ValueError(
+                f"label map {results['seg_map_path']} holds the value {value}, which is none of "
+                "0..255. Save class indices as whole numbers, or name the value in label_values"
+            )
+        return int(label)
+
+    if values.dtype in (np.bool_, np.uint8):
+        found, index = range(256), values.astype(np.uint8)
+    else:
+        found, index = np.unique(values, return_inverse=True)
+        found, index = found.tolist(), index.reshape(values.shape)
+    return np.array([label_of(value) for value in found], dtype=np.uint8)[index]
 
 
 def labels_of_colors(picture: np.ndarray, results: dict) -> np.ndarray:

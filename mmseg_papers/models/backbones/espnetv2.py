@@ -38,7 +38,8 @@ class EESP(BaseModule):
         max_kernel (int): Of the kernels 3, 5, 7 and 9 that the dilations stand for, larger ones
             are replaced by 3. Default: 9.
         norm_cfg (dict, optional): Default: ``dict(type='BN')``.
-        final_act (bool): Whether the unit ends with a PReLU. Default: True.
+        is_complete (bool): False leaves out the shortcut and the PReLU at the end, as in
+            :class:`EESPDownsampler`. Default: True.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class EESP(BaseModule):
         stride: int = 1,
         max_kernel: int = 9,
         norm_cfg: dict = dict(type="BN"),  # noqa: B006  (OpenMMLab's convention)
-        final_act: bool = True,
+        is_complete: bool = True,
     ) -> None:
         super().__init__()
         width = out_channels // BRANCHES
@@ -70,7 +71,7 @@ class EESP(BaseModule):
         self.expand = ConvModule(
             out_channels, out_channels, 1, groups=BRANCHES, norm_cfg=norm_cfg, act_cfg=None
         )
-        self.act = nn.PReLU(out_channels) if final_act else nn.Identity()
+        self.act = nn.PReLU(out_channels) if is_complete else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Look at several scales.
@@ -86,6 +87,8 @@ class EESP(BaseModule):
         for i in range(1, len(maps)):
             maps[i] = maps[i] + maps[i - 1]
         y = self.expand(self.norm_act(torch.cat(maps, dim=1)))
+        if self.act is None:
+            return y
         return self.act(y + x if y.shape == x.shape else y)
 
 
@@ -112,7 +115,7 @@ class EESPDownsampler(BaseModule):
     ) -> None:
         super().__init__()
         self.eesp = EESP(
-            in_channels, out_channels - in_channels, 2, max_kernel, norm_cfg, final_act=False
+            in_channels, out_channels - in_channels, 2, max_kernel, norm_cfg, is_complete=False
         )
         act_cfg = dict(type="PReLU", num_parameters=image_channels)
         self.reinforce = nn.Sequential(

@@ -77,7 +77,7 @@ class CPHead(BaseDecodeHead):
                 f"backbone's map, got {prior_size!r}"
             )
         positions = size[0] * size[1]
-        if groups < 1 or prior_channels % groups or positions % groups:
+        if min(groups, prior_channels) < 1 or prior_channels % groups or positions % groups:
             raise ValueError(
                 f"groups must divide prior_channels={prior_channels} and the {positions} positions "
                 f"of prior_size={size}, got {groups}"

@@ -170,10 +170,30 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        low_level = inputs[self.c1_index]
-        if low_level.shape[1] != self.c1_in_channels:
-            raise ValueError(
-                f"decode_head.c1_in_channels={self.c1_in_channels}, but the backbone's map "
-                f"{self.c1_index} has {low_level.shape[1]} channels"
-            )
+        low_level = low_level_map(inputs, self.c1_index, self.c1_in_channels)
         return self.decoder(super()._forward_feature(inputs), low_level)
+
+
+def low_level_map(inputs: Sequence[Tensor], c1_index: int, c1_in_channels: int) -> Tensor:
+    """The map that DeepLabV3+'s decoder joins with the pyramid.
+
+    Args:
+        inputs (Sequence[Tensor]): Those that the head gets.
+        c1_index (int): Which of them.
+        c1_in_channels (int): Its channels.
+
+    Returns:
+        Tensor: (N, c1_in_channels, h, w).
+
+    Raises:
+        ValueError: If it is missing or has other channels.
+    """
+    if c1_index >= len(inputs):
+        raise ValueError(f"decode_head.c1_index={c1_index}, but the head gets {len(inputs)} maps")
+    low_level = inputs[c1_index]
+    if low_level.shape[1] != c1_in_channels:
+        raise ValueError(
+            f"decode_head.c1_in_channels={c1_in_channels}, but the backbone's map {c1_index} has "
+            f"{low_level.shape[1]} channels"
+        )
+    return low_level

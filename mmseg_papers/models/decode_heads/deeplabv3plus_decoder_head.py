@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ..layers import DeepLabV3PlusDecoder
+from .deeplabv3_head import low_level_map
 
 
 @MODELS.register_module()
@@ -50,6 +51,7 @@ class DeepLabV3PlusDecoderHead(BaseDecodeHead):
             align_corners=align_corners,
             **kwargs,
         )
+        self.c1_in_channels = c1_in_channels
         self.c1_index = c1_index
         self.decoder = DeepLabV3PlusDecoder(
             in_channels,
@@ -71,6 +73,10 @@ class DeepLabV3PlusDecoderHead(BaseDecodeHead):
 
         Returns:
             Tensor: Logits, (N, num_classes, h, w), at the size of the low-level map.
+
+        Raises:
+            ValueError: If the low-level map is missing or has other channels.
         """
         x = self._transform_inputs(inputs)
-        return self.cls_seg(self.decoder(x, inputs[self.c1_index]))
+        low_level = low_level_map(inputs, self.c1_index, self.c1_in_channels)
+        return self.cls_seg(self.decoder(x, low_level))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, gcd
+from math import gcd
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,11 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...ops import upsample_add
+from ...ops import adaptive_means, upsample_add
 from ..layers import NormPReLU
 
-#: Relative sizes at which the pyramid convolves, and the least size.
-SCALES = (2.0, 1.5, 1.0, 0.5, 0.1)
+#: Relative sizes at which the pyramid convolves, as fractions, and the least size.
+SCALES = ((2, 1), (3, 2), (1, 1), (1, 2), (1, 10))
 MIN_SIZE = 5
 #: Channels of the decoder at strides 16, 8 and 4.
 WIDTHS = (64, 48, 32)
@@ -85,14 +85,16 @@ class EfficientPyramidPool(BaseModule):
         return self.expand(self.mix(F.channel_shuffle(y, len(SCALES))))
 
     @staticmethod
-    def _at_scale(x: Tensor, conv: nn.Conv2d, scale: float) -> Tensor:
+    def _at_scale(x: Tensor, conv: nn.Conv2d, scale: tuple[int, int]) -> Tensor:
         full = x.shape[2:]
-        size = [max(ceil(length * scale), MIN_SIZE) for length in full]
-        if scale == 1:
+        times, over = scale
+        # Rounded up; in whole numbers, which an exported graph computes as Python does.
+        size = [torch.sym_max((length * times + over - 1) // over, MIN_SIZE) for length in full]
+        if times == over:
             return conv(x)
-        if scale < 1:
-            return _resize(conv(F.adaptive_avg_pool2d(x, size)), full)
-        return F.adaptive_avg_pool2d(conv(_resize(x, size)), full)
+        if times < over:
+            return _resize(conv(adaptive_means(x, size)), full)
+        return adaptive_means(conv(_resize(x, size)), full)
 
 
 class EfficientPointwiseConv(BaseModule):

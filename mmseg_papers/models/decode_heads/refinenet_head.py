@@ -157,7 +157,7 @@ def _check_cascade(
     cascade: str | Sequence[int], in_channels: Sequence[int], channels: Sequence[int]
 ) -> tuple[int, ...]:
     """The block of each level."""
-    if isinstance(cascade, str):
+    if not isinstance(cascade, (list, tuple)):
         if cascade not in CASCADES:
             raise ValueError(
                 f"cascade must be one of {', '.join(CASCADES)} or the block of each level, "

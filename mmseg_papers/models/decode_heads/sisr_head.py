@@ -109,7 +109,7 @@ class SISRHead(BaseModule):
             size (Sequence[int]): Height and width of the image to reconstruct.
 
         Returns:
-            tuple[Tensor, Tensor]: The image, (N, image_channels, *size); the last features before
+            tuple[Tensor, Tensor]: The image, (N, image_channels, H, W); the last features before
             it, which the affinity loss compares.
         """
         x = self.select(inputs)

@@ -28,8 +28,10 @@ def strides_to_rates(
         list[tuple[int, int]]: (stride, rate) of each unit.
 
     Raises:
-        ValueError: If the network's stride never equals ``output_stride``.
+        ValueError: If it is no int, or the network's stride never equals ``output_stride``.
     """
+    if not isinstance(output_stride, int):
+        raise ValueError(f"output_stride must be an int, got {output_stride!r}")
     current, rate, plan, reached = stem_stride, 1, [], [stem_stride]
     for stride in strides:
         if current < output_stride:

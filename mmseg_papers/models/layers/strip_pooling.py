@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...ops import strip_gate, strip_means, strip_sum, upsample_add
+from ...ops import adaptive_means, strip_gate, strip_means, strip_sum, upsample_add
 from .configurable import require_layer
 
 
@@ -182,7 +182,7 @@ class MixedPoolingModule(BaseModule):
             Tensor: (N, m, H, W).
         """
         pooled = [
-            conv(F.adaptive_avg_pool2d(x, side))
+            conv(adaptive_means(x, side))
             for side, conv in zip(self.bins, self.bin_convs, strict=True)
         ]
         return upsample_add(

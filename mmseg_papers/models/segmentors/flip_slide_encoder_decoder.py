@@ -70,11 +70,23 @@ class FlipSlideEncoderDecoder(FusedEncoderDecoder):
                 # A head knows a window by the type of its img_shape.
                 metas = [dict(meta, img_shape=batch.shape[2:]) for meta in batch_img_metas]
                 logits = self.encode_decode(both, metas * (len(both) // len(inputs)))
-                straight, mirrored = logits.softmax(dim=1).chunk(2)
-                yield from ((straight + mirrored.flip(3)) / 2).split(len(inputs))
+                yield from self.mean_of_mirror_images(logits).split(len(inputs))
 
         mean = windows.merge(probabilities(), inputs.dtype)
         return mean[:, :, top : top + height, left : left + width].log()
+
+    @staticmethod
+    def mean_of_mirror_images(logits: Tensor) -> Tensor:
+        """Soft-max probabilities averaged over windows and their mirror images.
+
+        Args:
+            logits (Tensor): (2N, K, H, W), of N windows and then of their mirror images.
+
+        Returns:
+            Tensor: (N, K, H, W), unmirrored.
+        """
+        both = logits.softmax(dim=1).unflatten(0, (2, -1))
+        return (both[0] + both[1].flip(3)) / 2
 
     def _why_prediction_is_not_fused(self) -> str:
         return f"{type(self).__name__} averages probabilities"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -16,11 +16,15 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
+from ...ops.export import is_traced
 from ..layers.complete_loading import SOURCE, check_whole
+from ..option_errors import naming_options
 from .fused_loss import check_one_channel, fused_losses, overrides, why_loss_is_not_fused
 from .lazy_pixel_data import LazyPixelData
 from .postprocessing import Postprocessing, winner_probability
 from .sliding_window import SlidingWindow
+
+HEADS = ("decode_head", "auxiliary_head")
 
 
 class FusedSegmentorMixin:
@@ -55,8 +59,9 @@ class FusedSegmentorMixin:
       Default: 1.
 
     Raises:
-        ValueError: If ``test_cfg`` is missing or one of its values is not as described, or a head
-            with one output channel has soft-max cross entropy.
+        ValueError: If a part has a type or option that does not exist, or a value that cannot be;
+            ``test_cfg`` is missing or not as described; or a head with one output channel has
+            soft-max cross entropy.
     """
 
     #: Children that inference does without.
@@ -65,7 +70,9 @@ class FusedSegmentorMixin:
     output_scale: int = 1
 
     def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+        _check_numbers(kwargs)
+        with naming_options(kwargs, "model"):
+            super().__init__(*args, **kwargs)
         _check_test_cfg(self.test_cfg)
         for module in self.modules():
             if isinstance(module, BaseDecodeHead):
@@ -78,6 +85,26 @@ class FusedSegmentorMixin:
         if source := local_metadata.get(SOURCE):
             check_whole(self, state_dict, source, self.training_only)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Maps of backbone and neck.
+
+        Args:
+            inputs (Tensor): (N, 3, H, W).
+
+        Returns:
+            tuple[Tensor, ...]: Those that the heads read.
+
+        Raises:
+            ValueError: If a head was built for other maps.
+        """
+        maps = super().extract_feat(inputs)
+        for name in HEADS:
+            heads = getattr(self, name, None)
+            for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
+                if isinstance(head, BaseDecodeHead):
+                    _check_maps(head, name, maps)
+        return maps
 
     # Training
 
@@ -261,7 +288,7 @@ class FusedSegmentorMixin:
         return None
 
     def _log_path(self, what: str, head: nn.Module, reason: str | None) -> None:
-        if what in self._logged_paths:
+        if what in self._logged_paths or is_traced():  # a logger's lock would break the graph
             return
         self._logged_paths.add(what)
         path = "fused operation" if reason is None else f"mmseg's own code, since {reason}"
@@ -301,6 +328,43 @@ class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
                 # A second time, as in mmseg: batch norm counts it, and dropout draws anew.
                 features = (inputs, head.forward(*features))
         return losses
+
+
+def _check_numbers(parts: dict) -> None:
+    """Find numbers that PyTorch would refuse without naming them, or divide by."""
+    for name in HEADS:
+        heads = parts.get(name) or []
+        for head in heads if isinstance(heads, (list, tuple)) else [heads]:
+            for option in ("num_classes", "channels"):
+                value = head.get(option, 1)
+                # Levels of a RefineNet have channels of their own.
+                values = value if isinstance(value, (list, tuple)) else [value]
+                if not all(isinstance(n, int) and n >= 1 for n in values):
+                    raise ValueError(f"model.{name}.{option} must be at least 1, got {value!r}")
+    preprocessor = parts.get("data_preprocessor")
+    std = preprocessor.get("std") if isinstance(preprocessor, dict) else None
+    if std is not None and min(std) <= 0:
+        raise ValueError(f"model.data_preprocessor.std must be positive, got {tuple(std)}")
+
+
+def _check_maps(head: BaseDecodeHead, name: str, maps: Sequence[Tensor]) -> None:
+    """Compare the maps that a head reads with those that it was built for."""
+    channels, index = head.in_channels, head.in_index
+    if isinstance(index, int):
+        channels, index = [channels], [index]
+    if max(index) >= len(maps):
+        raise ValueError(
+            f"{name}.in_index={head.in_index}, but {type(head).__name__} gets {len(maps)} maps"
+        )
+    got = [maps[i].shape[1] for i in index]
+    # Of maps that are concatenated mmseg keeps the sum.
+    together = head.input_transform == "resize_concat"
+    if [sum(got)] != [channels] if together else got != list(channels):
+        raise ValueError(
+            f"{name}.in_channels={head.in_channels}, but the maps that {type(head).__name__} gets "
+            f"by in_index={head.in_index} have {', '.join(map(str, got))} channels; set "
+            "in_channels to these"
+        )
 
 
 def _check_test_cfg(test_cfg: dict | None) -> None:

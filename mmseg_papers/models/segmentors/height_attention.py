@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...ops import bin_rows, gate_rows
 from ..layers.height_attention import PADDING, HeightAttention, position_index, row_positions
+from ..option_errors import naming_options
 from .end_point import EndPoint
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
 from .sliding_window import SlidingWindow
@@ -57,12 +58,17 @@ class HeightAttentionMixin:
         **kwargs: As for the segmentor.
 
     Raises:
-        ValueError: If a source or target does not exist; lists near names.
+        ValueError: If there are no places, or a source or target does not exist; lists near names.
     """
 
     def __init__(self, *args, height_attention: dict, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         shared = dict(height_attention)
+        if "places" not in shared:
+            raise ValueError(
+                "height_attention.places must list dicts with source and target, got "
+                f"{height_attention}"
+            )
         places = shared.pop("places")
         self._passing = Passing()
         self._sources: list[EndPoint] = []
@@ -73,7 +79,8 @@ class HeightAttentionMixin:
             for kind, points in (("source", self._sources), ("target", self._targets)):
                 option = f"height_attention.places[{i}].{kind}"
                 points.append(EndPoint.parse(options.pop(kind), self, option))
-            layers.append(HeightAttention(**options))
+            with naming_options(options, f"model.height_attention.places[{i}]"):
+                layers.append(HeightAttention(**options))
         self.height_attention = nn.ModuleList(layers)
         # At one point, what is registered first runs first: a source sees earlier places' gates.
         for i, (source, target) in enumerate(zip(self._sources, self._targets, strict=True)):

@@ -5,7 +5,7 @@ import torch
 from mmseg.registry import MODELS
 
 from mmseg_papers.models.backbones import ESPNetv2
-from mmseg_papers.models.backbones.espnetv2 import CHANNELS, EESP
+from mmseg_papers.models.backbones.espnetv2 import CHANNELS, EESP, EESPDownsampler
 from mmseg_papers.models.decode_heads import ESPNetv2Head
 from mmseg_papers.models.layers import DeconvSSSR
 
@@ -35,6 +35,16 @@ def test_sizes_round_up(size):
 def test_kernels_above_the_limit_become_3(max_kernel, dilations):
     block = EESP(16, 16, max_kernel=max_kernel)
     assert [conv.dilation[0] for conv in block.pyramid] == dilations
+
+
+def test_downsampler_of_one_pixel_has_no_shortcut():
+    """A strided unit keeps a single pixel's shape, but the authors add nothing to it."""
+    unit = EESPDownsampler(16, 32, max_kernel=11).eval()
+    image, x = torch.rand(1, 3, 2, 2), torch.rand(1, 16, 1, 1)
+    torch.nn.init.zeros_(unit.eesp.expand.conv.weight)
+    halved = torch.nn.functional.avg_pool2d(image, 3, 2, 1)
+    of_eesp = (unit(x, image) - unit.act(unit.reinforce(halved)))[:, 16:]
+    assert torch.equal(of_eesp, torch.zeros_like(of_eesp))
 
 
 def test_unknown_scale():

@@ -11,10 +11,9 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis import multiply_adds
 from mmseg_papers.models.decode_heads import DenseASPPHead
 from mmseg_papers.ops import use_references
-
-from .multiply_adds import multiply_adds
 
 SMALL = dict(in_channels=8, bottleneck_channels=4, growth_channels=2, num_classes=5)
 

@@ -5,12 +5,12 @@ import torch
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
+from mmseg_papers.apis import multiply_adds
 from mmseg_papers.models.backbones.espnetv2 import CHANNELS, ESPNetv2
 from mmseg_papers.models.decode_heads import ESPNetv2Head
 from mmseg_papers.models.layers import DeconvSSSR
 
 from ..test_segmentors.tiny_models import labelled
-from .multiply_adds import multiply_adds
 
 
 @pytest.mark.parametrize("size", [(32, 48), (37, 50), (17, 16)])

@@ -9,12 +9,12 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis import multiply_adds
 from mmseg_papers.models.layers import BilinearSSSR, DeconvSSSR
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder
 from mmseg_papers.models.segmentors.dsrl_encoder_decoder import without_training_branches
 from mmseg_papers.ops import feature_affinity_reference
 
-from ..test_decode_heads.multiply_adds import multiply_adds
 from .tiny_models import NUM_CLASSES, auxiliary, head, images, labelled, model_config
 
 SIZE = (48, 64)

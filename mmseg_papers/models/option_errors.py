@@ -1,0 +1,121 @@
+"""Errors in a model's options, named by their place in the config."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.registry import Registry
+from mmseg import registry as mmseg_registries
+
+#: ``mmseg``'s registries and MMEngine's above them.
+REGISTRIES = [r for r in vars(mmseg_registries).values() if isinstance(r, Registry)]
+
+#: What ``str`` of a ``KeyError`` puts around its text.
+QUOTES = "\"'"
+
+
+@contextmanager
+def naming_options(config: dict, place: str) -> Iterator[None]:
+    """Give errors of building from a config the option's place, and the nearest names that exist.
+
+    MMEngine names a type or an option without saying where in the config it stands, and ``mmseg``'s
+    backbones assert without a word.
+
+    Args:
+        config (dict): What is built inside.
+        place (str): Its place in the whole config, such as ``'model'``; may be empty.
+
+    Raises:
+        ValueError: In place of a ``KeyError`` (an unknown type), a ``TypeError`` (an unknown
+            option) and an ``AssertionError``.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AssertionError) as error:
+        what = place or "the config"
+        message = _unknown_option(error, config, place) or _unknown_type(config, place)
+        if message is None and isinstance(error, AssertionError):
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            demand = str(error) or f"{frame.line} in {frame.filename}, line {frame.lineno}"
+            message = f"{what} is refused: {demand}"
+        if message is None:
+            message = f"{what} cannot be built: {str(error).strip(QUOTES)}"
+        raise ValueError(message) from error
+
+
+def near_names(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Known names like one that is unknown, as the end of an error message.
+
+    Args:
+        name (str): The unknown one.
+        known (Iterable[str]): All others.
+        cutoff (float): Least likeness, as in ``difflib``. Default: 0.6.
+
+    Returns:
+        str: ``'. Did you mean a, b?'``, or nothing.
+    """
+    known = sorted(known)
+    near = [other for other in known if name and name.lower() in other.lower()][:3]
+    near = near or difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
+    return f". Did you mean {', '.join(near)}?" if near else ""
+
+
+def _typed(part: Any, place: str) -> Iterator[tuple[str, dict]]:
+    """Places and dicts with a type."""
+    if isinstance(part, dict):
+        if isinstance(part.get("type"), str):
+            yield place, part
+        for key, value in part.items():
+            yield from _typed(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(part, (list, tuple)):
+        for i, value in enumerate(part):
+            yield from _typed(value, f"{place}[{i}]")
+
+
+def _unknown_type(config: dict, place: str) -> str | None:
+    for where, part in _typed(config, place):
+        name = part["type"]
+        if not any(_has(registry, name) for registry in REGISTRIES):
+            known = {known for registry in REGISTRIES for known in _names(registry)}
+            return f"{where}.type={name!r} is not registered{near_names(name, known)}"
+    return None
+
+
+def _has(registry: Registry, name: str) -> bool:
+    try:
+        return registry.get(name) is not None
+    except (ImportError, KeyError):  # of a scope that is not installed
+        return False
+
+
+def _names(registry: Registry | None) -> Iterator[str]:
+    while registry is not None:
+        yield from registry.module_dict
+        registry = registry.parent
+
+
+def _unknown_option(error: Exception, config: dict, place: str) -> str | None:
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if found is None:
+        return None
+    option = found[1]
+    for where, part in _typed({**config, "type": config.get("type", place)}, place):
+        if option not in part:
+            continue
+        cls = next((r.get(part["type"]) for r in REGISTRIES if _has(r, part["type"])), None)
+        known = {
+            name
+            for base in getattr(cls, "__mro__", ())
+            if "__init__" in vars(base)
+            for name in inspect.signature(base.__init__).parameters
+        } - {"self", "args", "kwargs"}
+        if option not in known:
+            owner = getattr(cls, "__name__", place)
+            return f"{where}.{option}: {owner} has no option {option!r}{near_names(option, known)}"
+    return None

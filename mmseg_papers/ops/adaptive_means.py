@@ -1,0 +1,40 @@
+"""Adaptive average pooling in a form that a graph can hold for every size of map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .export import is_exporting
+from .pool_rows import adaptive_bins
+
+
+def adaptive_means(x: Tensor, size: int | Sequence[int]) -> Tensor:
+    """``adaptive_avg_pool2d``; while exporting as two products with matrices made of the size.
+
+    ONNX's pooling has one kernel size, which adaptive pooling to more than one bin does not.
+
+    Args:
+        x (Tensor): (N, C, H, W).
+        size (int | Sequence[int]): Bins along the height and along the width.
+
+    Returns:
+        Tensor: (N, C, *size).
+    """
+    if not is_exporting():
+        return F.adaptive_avg_pool2d(x, size)
+    rows, columns = (size, size) if isinstance(size, int) else size
+    for bins in (rows, columns):  # twice: pool the height and turn the map by its diagonal
+        members, sizes = adaptive_bins(x.shape[2], bins, x.device)
+        x = x.transpose(2, 3) @ members.to(x.dtype) / sizes.to(x.dtype)
+    return x
+
+
+class AdaptiveMeans(nn.AdaptiveAvgPool2d):
+    """``nn.AdaptiveAvgPool2d`` by :func:`adaptive_means`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool (N, C, H, W) to (N, C, *output_size)."""
+        return adaptive_means(x, self.output_size)

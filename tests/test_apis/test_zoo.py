@@ -1,0 +1,242 @@
+"""The zoo: metafiles, look-up, models by name, downloads, and the commands on them."""
+
+import hashlib
+import resource
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmseg.apis import inference_model
+from modelindex.load_model_index import load
+from torch import nn
+
+from mmseg_papers.__main__ import main
+from mmseg_papers.apis import build_model, download, entries, entry, papers, zoo
+
+SMALL = "espnetv2-s2_1xb8-20k_camvid-180x240"
+OWN = "hrnetv2_w18-small-v2_1xb4-4k_own-512x512"
+
+
+def metafiles():
+    return {f: yaml.safe_load(f.read_text()) for f in sorted(zoo.CONFIGS.glob("*/metafile.yaml"))}
+
+
+def test_each_config_has_one_entry():
+    assert sorted(e.name for e in entries()) == sorted(zoo.packaged_configs())
+    for e in entries():
+        assert e.config == zoo.packaged_configs()[e.name]
+
+
+def test_the_index_names_each_metafile_once():
+    listed = yaml.safe_load((zoo.MIM / "model-index.yml").read_text())["Import"]
+    assert listed == [f"configs/{f.parent.name}/metafile.yaml" for f in metafiles()]
+
+
+def test_mims_reader_finds_nothing_to_complain_about():
+    index = load(str(zoo.MIM / "model-index.yml"))
+    assert index.check(silent=True) == []
+    assert [model.name for model in index.models] == [e.name for e in entries()]
+
+
+def test_entries_are_complete():
+    keys = {"Name", "In Collection", "Config", "Metadata", "Results", "Published"}
+    weights = {"Weights", "License"}
+    for file, metafile in metafiles().items():
+        for model in metafile["Models"]:
+            where = f"{file}: {model['Name']}"
+            assert ("Weights" in model) == (entry(model["Name"]).sha256 is not None), where
+            assert set(model) <= keys | weights, where
+            assert set(model) & weights in (set(), weights), where
+            assert set(model["Metadata"]) == {
+                "Training Data",
+                "Batch Size",
+                "Architecture",
+                "Parameters (M)",
+                "Multiply-adds (G)",
+                "Input Size",
+            }, where
+            for result in model.get("Results", ()):
+                assert set(result) == {"Task", "Dataset", "Metrics", "Source"}, where
+                assert all(0 < value < 100 for value in result["Metrics"].values()), where
+            for count in model.get("Published", ()):
+                needed = {"Quantity", "Value", "Source"}
+                assert needed <= set(count) <= needed | {"Difference"}, where
+
+
+def test_papers():
+    names = [paper.name for paper in papers()]
+    assert len(set(names)) == len(names) == 11
+    hanet = next(paper for paper in papers() if paper.name == "HANet")
+    assert hanet.license == "CC BY-NC 4.0"
+    assert hanet.url == "https://arxiv.org/abs/2003.05128"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("ocrnet*ade20k*", ["ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520"]),
+        ("OCRNET*ade20k*", ["ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520"]),
+        ("x71", ["deeplabv3plus_x71-no-image-pool_4xb4-90k_cityscapes-769x769"]),
+        ("w48_4xb10", 2),
+        ("deeplabv3+", 14),  # a paper's name
+        ("no such thing", []),
+    ],
+)
+def test_patterns(pattern, expected):
+    names = [e.name for e in entries(pattern)]
+    assert (len(names) if isinstance(expected, int) else names) == expected
+
+
+def test_entry():
+    found = entry(f"configs/dsrl/{SMALL}.py")
+    assert (found.name, found.paper.name, found.training_data) == (SMALL, "DSRL", "CamVid")
+    assert found.input_size == (180, 240)
+    assert found.classes[0] == "sky"
+    assert len(found.classes) == 11
+    steps = found.preprocessing.pop("pipeline")
+    assert steps[0]["type"] == "LoadImageFromFile"
+    assert found.preprocessing["channels"] == "RGB"
+    assert found.preprocessing["mean"] == (123.675, 116.28, 103.53)
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match=r"Did you mean .*espnetv2-s2_1xb8-20k_camvid-180x240"):
+        entry("espnetv2-s2_camvid")
+
+
+def test_build_model_needs_no_runner_and_no_network(capfd):
+    model = build_model(SMALL)
+    assert capfd.readouterr() == ("", "")
+    assert not any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
+    assert model.training
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    sample = inference_model(model.eval(), image)
+    assert sample.pred_sem_seg.shape == (60, 80)
+    assert len(model.dataset_meta["palette"]) == len(model.dataset_meta["classes"]) == 11
+
+
+def test_build_model_with_a_checkpoint(tmp_path):
+    model = build_model(SMALL)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / "whole.pth")
+    loaded = build_model(SMALL, tmp_path / "whole.pth")
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True)
+    )
+    state = model.state_dict()
+    torch.save(dict(state_dict=dict(state, more=torch.zeros(1))), tmp_path / "more.pth")
+    with pytest.raises(RuntimeError, match="1 left over: more"):
+        build_model(SMALL, tmp_path / "more.pth")
+    del state["decode_head.norm_acts.2.1.weight"]
+    torch.save(dict(state_dict=state), tmp_path / "part.pth")
+    with pytest.raises(RuntimeError, match=r"1 missing: decode_head\.norm_acts\.2\.1\.weight"):
+        build_model(SMALL, tmp_path / "part.pth")
+
+
+def test_pretrained_weights_are_asked_for(tmp_path, monkeypatch):
+    config = zoo.resolved_config(OWN)
+    config.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "none.pth"))
+    monkeypatch.setattr(zoo, "resolved_config", lambda name: config.copy())
+    build_model(OWN)
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        build_model(OWN, pretrained=True)
+
+
+WEIGHTS = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def hosted(tmp_path, monkeypatch):
+    """Weights of ``SMALL`` on a web server; calling it changes what the zoo knows or it sends."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    name = f"weights-{hashlib.sha256(WEIGHTS).hexdigest()[:8]}.pth"
+    (folder / name).write_bytes(WEIGHTS)
+    (folder / "weights-00000000.pth").write_bytes(WEIGHTS)
+    missing = 0
+
+    class Handler(SimpleHTTPRequestHandler):
+        def copyfile(self, source, outputfile):
+            outputfile.write(source.read()[: len(WEIGHTS) - missing])
+
+    def change(cut=0, name=name):
+        nonlocal missing
+        missing = cut
+        url = f"http://127.0.0.1:{server.server_port}/{name}"
+        known = replace(entry(SMALL), weights=url, license="CC BY-NC 4.0")
+        monkeypatch.setattr(zoo, "_entries", lambda: (known,))
+
+    handler = partial(Handler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        change()
+        yield change
+        server.shutdown()
+
+
+def test_download_shows_the_licence(hosted, tmp_path, capsys):
+    assert main(["download", SMALL, "--dest", str(tmp_path / "new")]) == 0
+    (file,) = (tmp_path / "new").iterdir()
+    assert file.read_bytes() == WEIGHTS
+    printed = capsys.readouterr().out
+    assert f"wrote {file}; licence of these weights: CC BY-NC 4.0" in printed
+    assert file.name == entry(SMALL).weights.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("fault", ["hash", "cut", "full", "absent"])
+def test_a_failed_download_leaves_nothing(fault, hosted, tmp_path, capsys):
+    if fault == "hash":
+        hosted(name="weights-00000000.pth")
+    if fault == "cut":
+        hosted(cut=1)
+    if fault == "absent":
+        hosted(name="other-00000000.pth")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        if fault == "full":  # writing fails as it does on a full disk
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(WEIGHTS) // 2, limits[1]))
+        status = main(["download", SMALL, "--dest", str(tmp_path / "new")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert status == 1
+    assert capsys.readouterr().err
+    assert [f for f in (tmp_path / "new").rglob("*") if f.is_file()] == []
+
+
+def test_without_hosted_weights(tmp_path):
+    with pytest.raises(ValueError, match=r"no weights of .* are hosted.*github\.com/Xilinx/DSRL"):
+        download(SMALL, tmp_path)
+
+
+def test_list(capsys):
+    assert main(["list", "hanet*resnext*"]) == 0
+    _header, paper, config = capsys.readouterr().out.splitlines()
+    assert paper.startswith("HANet: Cars Can't Fly Up in the Sky")
+    assert config.split()[0] == "hanet_resnext101-os8-coarse_6xb2-90k_cityscapes-864x864"
+    assert "108.92 M" in config
+    assert config.endswith("at 1024x2048")
+    assert main(["list", "nothing"]) == 1
+    assert "'nothing'" in capsys.readouterr().err
+
+
+def test_info(capsys):
+    assert main(["info", "hrnetv2_w48_4xb3-120k_cityscapes-512x1024"]) == 0
+    printed = capsys.readouterr().out
+    for text in (
+        "arxiv.org/abs/1904.04514",
+        "MIT",
+        "65.86 M",
+        "747.51 G at 1024x2048",
+        "19: road, sidewalk",
+        "RGB",
+        "mIoU 81.1",
+        "696.2",
+        "none are hosted",
+    ):
+        assert text in printed
+    assert main(["info", "nothing"]) == 1
+    assert "list` lists all" in capsys.readouterr().err

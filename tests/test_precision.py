@@ -1,0 +1,41 @@
+"""Every family trains in half precision, and its losses are computed in float32."""
+
+import pytest
+import torch
+
+from mmseg_papers.__main__ import packaged_configs
+
+from .families import FAMILIES, build, config_of, every_family, training_batch
+from .test_configs import OPTIONS, load, without_pretrained
+
+
+def check(config, dtype):
+    model = build(config).train()
+    inputs, samples = training_batch(config)
+    with torch.autocast("cpu", dtype):
+        losses = model(inputs, samples, mode="loss")
+    for name, value in losses.items():
+        for loss in value if isinstance(value, list) else [value]:
+            assert loss.dtype == torch.float32, name
+            assert torch.isfinite(loss).all(), name
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@every_family
+def test_every_family(family, dtype):
+    folder = packaged_configs()[FAMILIES[family][0]].parent.name
+    check(config_of(family, **OPTIONS.get(folder, {})), dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", packaged_configs())
+def test_every_config(name, dtype):
+    config = load(name)
+    config.merge_from_dict(OPTIONS.get(packaged_configs()[name].parent.name, {}))
+    config.model = without_pretrained(config.model)
+    check(config, dtype)
