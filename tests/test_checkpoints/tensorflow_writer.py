@@ -15,7 +15,7 @@ def write_tensorflow_checkpoint(prefix: Path, tensors: dict[str, np.ndarray]) ->
         tensors (dict[str, np.ndarray]): Variables.
     """
     codes = {np.dtype(name): code for code, name in DTYPES.items()}
-    entries, data = {b"": b"\x08\x01"}, b""
+    entries, shard, offset = {b"": b"\x08\x01"}, [], 0
     for key in sorted(tensors):
         values = np.ascontiguousarray(tensors[key])
         content = values.tobytes()
@@ -23,12 +23,13 @@ def write_tensorflow_checkpoint(prefix: Path, tensors: dict[str, np.ndarray]) ->
         entries[key.encode()] = (
             _number(1, codes[values.dtype])
             + _field(2, dims)
-            + _number(4, len(data))
+            + _number(4, offset)
             + _number(5, len(content))
             + b"\x35"
             + masked_crc32c(content).to_bytes(4, "little")
         )
-        data += content
+        shard.append(content)
+        offset += len(content)
     table = _block(entries)
     handle = _varint(0) + _varint(len(table) - 5)
     index = _block({b"~": handle})
@@ -36,7 +37,7 @@ def write_tensorflow_checkpoint(prefix: Path, tensors: dict[str, np.ndarray]) ->
     Path(f"{prefix}.index").write_bytes(
         table + index + footer.ljust(40, b"\0") + MAGIC.to_bytes(8, "little")
     )
-    Path(f"{prefix}.data-00000-of-00001").write_bytes(data)
+    Path(f"{prefix}.data-00000-of-00001").write_bytes(b"".join(shard))
 
 
 def _block(entries: dict[bytes, bytes]) -> bytes:

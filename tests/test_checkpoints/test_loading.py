@@ -178,7 +178,7 @@ def test_backbone(tmp_path, weights):
         (lambda w: w.pop("last_layer.3.weight"), r"1 missing: decode_head\.conv_seg\.weight"),
         (
             lambda w: w.update({"last_layer.3.bias": torch.zeros(5)}),
-            r"1 of another shape: .*\[5\] .* FineTuneHook",
+            r"1 of another shape: .*\[5\] instead of \[19\]\. .* by .*FineTuneHook",
         ),
         (
             lambda w: w.update({"stage4.2.branches.0.0.conv1.weight": torch.zeros(1)}),
@@ -224,7 +224,10 @@ def test_options(tmp_path):
 
 
 def test_matlab_needs_to_know_of_which_data(tmp_path):
-    savemat(tmp_path / "dump.mat", {"clf_conv_filter": np.zeros((3, 3, 4, 22), np.float32)})
+    savemat(
+        tmp_path / "dump.mat",
+        {"clf_conv_filter": np.zeros((3, 3, 4, 22)), "clf_conv_bias": np.zeros((22, 1))},
+    )
     with pytest.raises(ValueError, match="a MATLAB file needs mat_file, one of ade20k"):
         load_from_authors(f"papers://refinenet/{tmp_path}/dump.mat")
     loaded = load_from_authors(f"papers://refinenet/{tmp_path}/dump.mat#mat_file=voc")
