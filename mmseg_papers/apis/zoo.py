@@ -222,8 +222,8 @@ def build_model(
         nn.Module: On the CPU, in training mode.
 
     Raises:
-        ValueError: If there is no such config; names the nearest ones.
-        RuntimeError: If the checkpoint does not fit.
+        ValueError: If there is no such config; names the nearest ones. If the checkpoint does not
+            fit.
 
     Example:
         >>> model = build_model("hrnetv2_w18_4xb3-120k_cityscapes-512x1024").eval()

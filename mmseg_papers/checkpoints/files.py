@@ -102,7 +102,9 @@ def _local(url: str, sha256: str | None) -> Path:
 def _pytorch(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (EOFError, RuntimeError, UnpicklingError) as error:
+    except PermissionError:
+        raise
+    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
         if foreign := FOREIGN.search(str(error)):
             raise ValueError(
                 f"{path} needs {foreign[1]}, and to build that could run code from the file. If "
@@ -138,7 +140,7 @@ def _matlab(path: Path) -> dict[str, np.ndarray]:
             f"{path} is a MATLAB 7.3 file, whose objects only MATLAB reads; save its arrays from "
             "there with '-v7'"
         ) from error
-    except (MatReadError, ValueError, zlib.error) as error:
+    except (MatReadError, OSError, ValueError, zlib.error) as error:
         raise OSError(f"{path} is no MATLAB file or is cut short: {error}") from error
     return {name: array for name, array in arrays.items() if not name.startswith("__")}
 
@@ -172,14 +174,14 @@ def save_whole(content: dict, path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import save_file
+            from safetensors.torch import save
 
             tensors = {name: value.contiguous() for name, value in content["state_dict"].items()}
-            save_file(tensors, partial)
+            partial.write_bytes(save(tensors))
         else:
             torch.save(content, partial)
         partial.replace(path)
-    except RuntimeError as error:  # PyTorch's for a full disk
+    except (OSError, RuntimeError) as error:  # PyTorch's for a full disk is the latter
         raise OSError(f"could not write {path}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)

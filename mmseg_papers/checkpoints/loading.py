@@ -118,14 +118,15 @@ def weights_table(
     parts: dict[str, list[str]] = {}
     for name in weights:
         parts.setdefault(".".join(name.split(".")[:2]), []).append(name)
-    table = Table("part", *(Column(name, justify="right") for name in COLUMNS))
+    columns = (Column(name, justify="right") for name in COLUMNS)
+    table = Table("part", *columns, caption="A bias before a batch norm goes into the norm.")
     for part, names in [*parts.items(), ("all", list(weights))]:
         renamed = sum(name not in originals for name in names)
         numbers = sum(weights[name].numel() for name in names)
         table.add_row(part, str(len(names)), str(renamed), f"{numbers:,}")
     numbers = sum(int(np.prod(value.shape)) for value in originals.values())
     table.add_row("in the file", str(len(originals)), "", f"{numbers:,}")
-    console = Console(file=io.StringIO(), width=80)
+    console = Console(file=io.StringIO(), width=100)
     console.print(table)
     return console.file.getvalue()
 

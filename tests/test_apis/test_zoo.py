@@ -129,11 +129,11 @@ def test_build_model_with_a_checkpoint(tmp_path):
     )
     state = model.state_dict()
     torch.save(dict(state_dict=dict(state, more=torch.zeros(1))), tmp_path / "more.pth")
-    with pytest.raises(RuntimeError, match="1 left over: more"):
+    with pytest.raises(ValueError, match="1 left over: more"):
         build_model(SMALL, tmp_path / "more.pth")
     del state["decode_head.norm_acts.2.1.weight"]
     torch.save(dict(state_dict=state), tmp_path / "part.pth")
-    with pytest.raises(RuntimeError, match=r"1 missing: decode_head\.norm_acts\.2\.1\.weight"):
+    with pytest.raises(ValueError, match=r"1 missing: decode_head\.norm_acts\.2\.1\.weight"):
         build_model(SMALL, tmp_path / "part.pth")
 
 

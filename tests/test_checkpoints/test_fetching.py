@@ -1,12 +1,12 @@
 """A download is whole or not there, against a real server."""
 
 import hashlib
+import resource
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mmseg_papers.checkpoints import fetching
 from mmseg_papers.checkpoints.fetching import fetch
 
 CONTENT = bytes(range(256)) * 20
@@ -68,11 +68,13 @@ def test_no_server(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_full_disk(url, tmp_path, monkeypatch):
-    def copy(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(fetching, "_copy", copy)
-    with pytest.raises(OSError, match=r"whole to .*No space left"):
-        fetch(f"{url}/whole", tmp_path / "x")
+def test_file_that_cannot_grow(url, tmp_path):
+    """As on a full disk: the system refuses to write on."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
+    try:
+        with pytest.raises(OSError, match=rf"download {url}/whole to {tmp_path}/x: .*too large"):
+            fetch(f"{url}/whole", tmp_path / "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert not list(tmp_path.iterdir())

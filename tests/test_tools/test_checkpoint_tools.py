@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmseg.registry import MODELS
 
 from ..reference import FOLDER
@@ -40,9 +41,8 @@ def test_converts_with_options_into_safetensors(run, tmp_path):
     from safetensors.torch import load_file
 
     target = tmp_path / "deeplab.safetensors"
-    source = FOLDER / "deeplab" / "tf_tiny.ckpt.index"
-    options = ["--options", "drop_background=True"]
-    assert run("convert_checkpoint", "deeplab", source, target, *options) == 0
+    source = f"{FOLDER / 'deeplab' / 'tf_tiny.ckpt.index'}#drop_background=true"
+    assert run("convert_checkpoint", "deeplab", source, target) == 0
     assert load_file(target)["decode_head.conv_seg.bias"].shape == (20,)
 
 
@@ -64,12 +64,13 @@ def test_publishes_what_inference_needs(run, tmp_path, capsys):
     meta = dict(iter=7, dataset_meta=dict(classes=["a", "b"]))
     content = dict(state_dict=weights, meta=meta, optimizer=dict(state=torch.zeros(10000)))
     torch.save(content, tmp_path / "iter_7.pth")
-    (tmp_path / "out").mkdir()
     assert run("publish_checkpoint", tmp_path / "iter_7.pth", tmp_path / "out" / "dsrl.pth") == 0
     (file,) = (tmp_path / "out").iterdir()
-    digits = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    assert file.name == f"dsrl-{digits}.pth"
-    assert f"Weights: https://YOUR.HOST/{file.name}" in capsys.readouterr().out
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert file.name == f"dsrl-{digest[:8]}.pth"
+    (entry,) = yaml.safe_load(capsys.readouterr().out.partition("\n")[2])
+    weights_url = f"https://YOUR.HOST/{file.name}"
+    assert entry == dict(Name="dsrl", Weights=weights_url, SHA256=digest)
     published = torch.load(file, weights_only=True)
     assert published["meta"] == dict(dataset_meta=meta["dataset_meta"])
     assert set(published) == {"state_dict", "meta"}
@@ -82,3 +83,12 @@ def test_publishing_refuses_bare_weights(run, tmp_path, capsys):
     assert run("publish_checkpoint", tmp_path / "bare.pth", tmp_path / "out.pth") == 1
     assert "bare.pth has no state_dict" in capsys.readouterr().err
     assert [f.name for f in tmp_path.iterdir()] == ["bare.pth"]
+
+
+def test_publishing_keeps_the_source(run, tmp_path):
+    file = tmp_path / "iter_7.pth"
+    torch.save(dict(state_dict={"x": torch.ones(1)}, optimizer={}), file)
+    before = file.read_bytes()
+    assert run("publish_checkpoint", file, file) == 0
+    assert file.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2

@@ -106,7 +106,7 @@ def check_whole(
             as a whole; the log names these.
 
     Raises:
-        RuntimeError: If a weight is missing, left over or of another shape. Nothing was loaded.
+        ValueError: If a weight is missing, left over or of another shape. Nothing was loaded.
     """
     own, theirs = model.state_dict(), dict(state_dict)
     for child in training_only:
@@ -131,7 +131,7 @@ def check_whole(
     ]
     problems = (("missing", missing), ("left over", extra), ("of another shape", misfits))
     if missing or extra or misfits:
-        raise RuntimeError(
+        raise ValueError(
             f"{source} does not fit this model; nothing was loaded. "
             + "".join(
                 f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}. "
