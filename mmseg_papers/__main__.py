@@ -24,7 +24,10 @@ from .models.option_errors import naming_options
 from .stack import LINES, installed_version
 
 #: Verbs that are tools of ``mim run mmseg_papers``, too.
-TOOLS = {"benchmark": "compare this package's speed and memory with stock PyTorch's"}
+TOOLS = {
+    "benchmark": "compare this package's speed and memory with stock PyTorch's",
+    "export": "write a model as a file for ONNX or torch.export",
+}
 
 
 def environment() -> dict[str, str]:

@@ -17,9 +17,10 @@ def test_check(capsys):
     assert torch.__version__ in printed
 
 
-def test_benchmark_is_the_tool(capfd):
-    assert main(["benchmark", "model", "--help"]) == 0
-    assert "benchmark.py model" in capfd.readouterr().out
+@pytest.mark.parametrize("verb", ["benchmark", "export"])
+def test_tools_are_verbs(verb, capfd):
+    assert main([verb, "--help"]) == 0
+    assert f"usage: {verb}.py" in capfd.readouterr().out
 
 
 def test_config_lists_all(capsys):
