@@ -21,7 +21,7 @@ def adaptive_means(x: Tensor, size: int | Sequence[int]) -> Tensor:
         size (int | Sequence[int]): Bins along the height and along the width.
 
     Returns:
-        Tensor: (N, C, *size).
+        Tensor: (N, C, rows, columns).
     """
     if references_asked() or not is_exporting():
         return F.adaptive_avg_pool2d(x, size)
@@ -36,5 +36,5 @@ class AdaptiveMeans(nn.AdaptiveAvgPool2d):
     """``nn.AdaptiveAvgPool2d`` by :func:`adaptive_means`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool (N, C, H, W) to (N, C, *output_size)."""
+        """Pool (N, C, H, W) to the output size."""
         return adaptive_means(x, self.output_size)
