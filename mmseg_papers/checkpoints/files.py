@@ -22,7 +22,7 @@ from .fetching import fetch
 from .tensorflow import read_tensorflow_checkpoint
 
 #: How PyTorch names what a file asks for beside tensors; up to 2.3, and from 2.4 on.
-FOREIGN = re.compile(r"Unsupported (?:class|global: GLOBAL) (\S+)")
+FOREIGN = re.compile(r"[Uu]nsupported (?:class|(?:global: )?GLOBAL) (\S+)")
 TENSORFLOW_FILE = re.compile(r".*\.(index|data-\d+-of-\d+)")
 
 
