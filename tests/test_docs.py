@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mmseg
+import mmengine.registry
 import mmseg.registry
 import pytest
 from mmengine.registry import Registry
@@ -84,13 +84,20 @@ MMSEG_CONFIGS = {f.stem for f in Path(mmseg.__path__[0], ".mim", "configs").rglo
 @pytest.mark.parametrize("page", PAGES)
 def test_configs_and_files_exist(page):
     text = read(page)
-    for name in set(CONFIG.findall(text)) | set(re.findall(r"configs/\w+/([\w.+-]+)\.py", text)):
+    for name in set(CONFIG.findall(text)):
         assert name in packaged_configs().keys() | MMSEG_CONFIGS, f"{page} names config {name}"
-    for path in re.findall(r"(?<![\w/.])((?:tools|tests|docs|requirements)/[\w/]+\.\w+)", text):
+    for path in re.findall(
+        r"(?<![\w/.])((?:configs|docs|requirements|tests|tools)/[\w/.+-]+\.\w+)", text
+    ):
         assert (ROOT / path).exists(), f"{page} names {path}"
 
 
-REGISTRIES = [r for r in vars(mmseg.registry).values() if isinstance(r, Registry)]
+REGISTRIES = [
+    registry
+    for module in (mmseg.registry, mmengine.registry)
+    for registry in vars(module).values()
+    if isinstance(registry, Registry)
+]
 
 
 # CHANGELOG.md names a type that mmcv registers only where its operations are compiled.
