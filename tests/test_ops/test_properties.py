@@ -255,7 +255,9 @@ def test_value_in_lower_precision(operation, dtype, data):
     for result, exact in zip(results, expected, strict=True):
         assert result.shape == exact.shape
         if exact.numel():
-            tolerance = 4 * torch.finfo(dtype).eps * max(1.0, exact.abs().max().item())
+            # Rounding to the number type between steps, and sums of up to 162 terms in float32.
+            tolerance = 4 * torch.finfo(dtype).eps + 16 * torch.finfo(torch.float32).eps
+            tolerance *= max(1.0, exact.abs().max().item())
             torch.testing.assert_close(result.double(), exact, rtol=0, atol=tolerance)
 
 
