@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TOOL = Path(__file__).parents[2] / "tools" / "gpu_suite.py"
 
 
@@ -17,8 +19,9 @@ def suite(*arguments):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_rehearsal(tmp_path):
-    wanted = ["card", "op:upsample_argmax", "deterministic", "model:cpnet/*"]
+    wanted = ["card", "op:upsample_argmax", "deterministic", "model:spnet/*"]
     code, printed = suite(*wanted, "--tiny", "--out", tmp_path)
     assert code == 0, printed
     assert "deterministic: done" in printed
