@@ -130,7 +130,7 @@ def test_no_image(predictor, image):
 
 
 def test_refuses(checkpoint):
-    with pytest.raises(FileNotFoundError, match=r"none\.pth does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"neither none\.pth nor none\.pth\.index"):
         Predictor(config(), "none.pth")
     with pytest.raises(ValueError, match="model has 3 classes and its data set 2"):
         Predictor(config(classes=("a", "b")), checkpoint, "cpu")

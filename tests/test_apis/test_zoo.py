@@ -239,4 +239,4 @@ def test_info(capsys):
     ):
         assert text in printed
     assert main(["info", "nothing"]) == 1
-    assert "list` lists all" in capsys.readouterr().err
+    assert "list` lists these" in capsys.readouterr().err
