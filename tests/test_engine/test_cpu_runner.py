@@ -82,6 +82,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path, monkeypatch, lau
     config = Config.fromfile(file)
     config.train_dataloader.batch_size = 4
     config.update(work_dir=str(tmp_path / "one"), experiment_name=str(tmp_path))
+    config.visualizer.name = str(tmp_path)  # that of another test would write to its own folder
     runner = Runner.from_cfg(config)
     runner.train()
     one = torch.load(tmp_path / "gradient.pth")

@@ -89,7 +89,10 @@ class EfficientPyramidPool(BaseModule):
         full = x.shape[2:]
         times, over = scale
         # Rounded up; in whole numbers, which an exported graph computes as Python does.
-        size = [torch.sym_max((length * times + over - 1) // over, MIN_SIZE) for length in full]
+        lengths = [(length * times + over - 1) // over for length in full]
+        if torch.jit.is_tracing():  # they are tensors
+            lengths = list(map(int, lengths))
+        size = [torch.sym_max(length, MIN_SIZE) for length in lengths]
         if times == over:
             return conv(x)
         if times < over:
