@@ -9,6 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...ops.export import is_traced
 from ..layers import DenseBlock, DenseLayer
 
 
@@ -100,7 +101,8 @@ class DenseASPPHead(BaseDecodeHead):
                 f"{x.shape[1]} channels; set in_channels to this"
             )
         height, width = x.shape[2:]
-        if self.training and max(height, width) <= max(self.dilations):
+        degenerate = self.training and max(height, width) <= max(self.dilations)
+        if degenerate and not is_traced():  # a warning would break the graph
             warnings.warn(
                 f"on maps of {height} x {width} cells the 3x3 conv of rate {max(self.dilations)} "
                 "reads its centre only; use a larger crop_size or smaller decode_head.dilations",
