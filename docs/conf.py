@@ -34,7 +34,7 @@ napoleon_use_ivar = True
 
 # The notebook is kept without outputs and run whenever its cells have changed.
 nb_execution_mode = "cache"
-nb_execution_timeout = 600
+nb_execution_timeout = 1800  # seconds a cell, for busy machines
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_output_stderr = "remove"
