@@ -14,10 +14,12 @@ from .transforms import (
     ColorJitter,
     GaussianBlur,
     PackRowPosition,
+    RandomBrightness,
     RandomGaussianBlur,
     RandomRelativeResize,
     StrictLoadAnnotations,
     StrictLoadImageFromFile,
+    StrictPhotoMetricDistortion,
 )
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "NYUDv2Dataset",
     "PackRowPosition",
     "PascalPersonPartDataset",
+    "RandomBrightness",
     "RandomGaussianBlur",
     "RandomRelativeResize",
     "SUNRGBDDataset",
@@ -39,4 +42,5 @@ __all__ = [
     "SeededSampler",
     "StrictLoadAnnotations",
     "StrictLoadImageFromFile",
+    "StrictPhotoMetricDistortion",
 ]
