@@ -377,17 +377,42 @@ def _relu_norm2(z: Tensor, norm2: NormState, t: _Tensors) -> Tensor:
 def _conv3x3_backward(
     g_y: Tensor, h: Tensor, t: _Tensors, dilation: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    has_offset = t.offset2 is not None
-    g_h, g_kernel, g_offset = torch.ops.aten.convolution_backward(
+    by_products = h.device.type == "cpu" and h.dtype in (torch.float32, torch.float64)
+    g_h, g_kernel, _ = torch.ops.aten.convolution_backward(
         maps(g_y.contiguous()),
         maps(h),
         t.kernel2,
-        [len(t.offset2)] if has_offset else None,
+        None,
         *([1, 1], [dilation, dilation], [dilation, dilation]),  # stride, padding, dilation
         *(False, [0, 0], 1),  # not transposed, output padding, groups
-        [True, True, has_offset],
+        [True, not by_products, False],
     )
+    if by_products:
+        g_kernel = _kernel_gradient(g_y, h, dilation)
+    g_offset = None if t.offset2 is None else g_y.sum((0, 1, 2))
     return positions(g_h), g_kernel, g_offset
+
+
+def _kernel_gradient(g_y: Tensor, h: Tensor, dilation: int) -> Tensor:
+    """Gradient (K, M, 3, 3) of the kernel by a matrix product for each tap and image.
+
+    A third to two thirds of the time of PyTorch's on the CPU in channels_last, which is slow where
+    there are few outputs or a dilation. With 2 ``dilation`` columns of zeros beside the map, a tap
+    reads the flattened rows at one offset: what crosses a row's end meets a zero.
+    """
+    width = h.shape[2] + 2 * dilation
+    wide_g = F.pad(g_y, (0, 0, 0, 2 * dilation)).flatten(1, 2)
+    wide_h = F.pad(h, (0, 0, dilation, dilation)).flatten(1, 2)
+    grad = h.new_zeros(3, 3, g_y.shape[3], h.shape[3])
+    for i in range(3):
+        up, down = (max(sign * (i - 1) * dilation, 0) * width for sign in (-1, 1))
+        for j in range(3):
+            shift = j * dilation
+            length = wide_h.shape[1] - up - down - shift
+            for g, x in zip(wide_g, wide_h, strict=True):
+                if length > 0:
+                    grad[i, j].addmm_(g[up : up + length].t(), x[down + shift :][:length])
+    return grad.permute(2, 3, 0, 1)
 
 
 def _norm2_backward(
