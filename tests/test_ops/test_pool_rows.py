@@ -57,6 +57,8 @@ def test_maxima_of_bins_as_on_a_gpu(monkeypatch):
 def test_bad_input():
     with pytest.raises(ValueError, match=r"pooling must be one of mean, max, got 'sum'"):
         pool_rows(torch.rand(1, 2, 3, 4), 2, "sum")
+    with pytest.raises(ValueError, match=r"pooling must be one of mean, max, got 'sum'"):
+        pool_rows(torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last), 2, "sum")
     with pytest.raises(ValueError, match=r"got \(1, 2, 3\)"):
         pool_rows(torch.rand(1, 2, 3), 2)
     with pytest.raises(ValueError, match="rows must be at least 1, got 0"):
