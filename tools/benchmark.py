@@ -243,18 +243,23 @@ def model_tasks(
 # Measuring
 
 
-def measure_time(runs: dict[tuple[str, str], Callable], repeats: int) -> dict:
-    """Median seconds of each run, interleaved so that a change of the machine's load hits all."""
+def measure_time(runs: dict[tuple[str, str], Callable], repeats: int, threads: int) -> dict:
+    """Median seconds of each run, interleaved so that a change of the machine's load hits all.
+
+    Of one thread on the CPU they are its own seconds, without those of others on its core.
+    """
+    alone = threads == 1 and not torch.cuda.is_available()
+    clock = time.process_time if alone else time.perf_counter
     seconds = {key: [] for key in runs}
     for turn in range(repeats + 1):
         for key, run in runs.items():
             gc.collect()
-            start = time.perf_counter()
+            start = clock()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn:  # the first turn warms up
-                seconds[key].append(time.perf_counter() - start)
+                seconds[key].append(clock() - start)
     return {key: statistics.median(values) for key, values in seconds.items()}
 
 
@@ -299,7 +304,7 @@ def measure(task: Task, repeats: int, threads: int) -> list[Result]:
         errors[layout] = [*values[:last], max(values[last:])]
         for error, tolerance in zip(errors[layout], task.tolerances, strict=True):
             assert error <= tolerance, f"{task.name} {layout}: error {error:.1e} against stock"
-    seconds = measure_time(runs, repeats)
+    seconds = measure_time(runs, repeats, threads)
     del runs
     results = []
     # Freed memory goes back to the system at once, so that the peak above it is the run's own.
