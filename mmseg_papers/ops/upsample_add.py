@@ -216,7 +216,12 @@ def _forward(
 
 def _is_product(in_size: Sequence[int], size: Sequence[int], mode: str, out: Tensor) -> bool:
     """Whether a map is resized by matrix products."""
-    return mode == "bilinear" and not _is_half(out) and is_separable_cheaper(in_size, size)
+    return (
+        mode == "bilinear"
+        and not _is_half(out)
+        and _layout(out) == torch.contiguous_format
+        and is_separable_cheaper(in_size, size)
+    )
 
 
 def _resizes_into_sum(xs: Sequence[Tensor], size: Sequence[int]) -> bool:

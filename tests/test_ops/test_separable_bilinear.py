@@ -27,8 +27,8 @@ def test_value_and_gradient(sizes, size, memory_format, align_corners, images):
         torch.randn(images, 3, *s, dtype=torch.float64).to(memory_format=memory_format)
         for s in sizes
     ]
-    base = torch.randn(images, 3, *size, dtype=torch.float64).to(memory_format=memory_format)
-    total = base.clone(memory_format=torch.preserve_format)
+    base = torch.randn(images, 3, *size, dtype=torch.float64)
+    total = base.clone()
     add_resized(xs, align_corners, total)
     xs = [x.requires_grad_() for x in xs]
     corners = dict(mode="bilinear", align_corners=align_corners)
