@@ -20,6 +20,7 @@ TOOLS = Path(__file__).parents[2] / "tools"
 pytestmark = pytest.mark.torch_2_7
 #: Families whose graph holds for one size only, and why.
 FIXED_SIZE = {
+    "hrnetv2p": "mmseg's FPNHead enlarges by int(size * 2.0), which is recorded as a number",
     "cpnet": "a channel of the prior stands for an absolute position",
     "refinenet-2scale": "the kernel of MATLAB's bicubic resizing is made of the two sizes",
 }

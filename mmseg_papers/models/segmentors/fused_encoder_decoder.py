@@ -74,6 +74,7 @@ class FusedSegmentorMixin:
         with naming_options(kwargs, "model"):
             super().__init__(*args, **kwargs)
         _check_test_cfg(self.test_cfg)
+        _check_mean_and_std(self.data_preprocessor)
         for module in self.modules():
             if isinstance(module, BaseDecodeHead):
                 check_one_channel(module)
@@ -364,6 +365,18 @@ def _check_maps(head: BaseDecodeHead, name: str, maps: Sequence[Tensor]) -> None
             f"{name}.in_channels={head.in_channels}, but the maps that {type(head).__name__} gets "
             f"by in_index={head.in_index} have {', '.join(map(str, got))} channels; set "
             "in_channels to these"
+        )
+
+
+def _check_mean_and_std(preprocessor: nn.Module) -> None:
+    """Refuse counts that differ; mmseg 1.2.2 fails at the first image, naming neither."""
+    mean, std = (getattr(preprocessor, name, None) for name in ("mean", "std"))
+    if mean is None or std is None or 1 in (len(mean), len(std)):
+        return
+    if len(mean) != len(std):
+        raise ValueError(
+            f"data_preprocessor.mean has {len(mean)} values and std {len(std)}; give both one "
+            "value for each channel of the images"
         )
 
 
