@@ -107,7 +107,7 @@ def bin_rows(profile: Tensor, rows: int, pooling: str = "mean") -> Tensor:
         pool = F.adaptive_avg_pool1d if pooling == "mean" else F.adaptive_max_pool1d
         return pool(profile, rows)
     height = profile.shape[2]
-    if height == rows and not is_exporting():  # a graph for all heights makes no such difference
+    if not is_exporting() and height == rows:  # asked first, or a graph holds for this height only
         return profile
     members, sizes = adaptive_bins(height, rows, profile.device)
     if pooling == "mean":

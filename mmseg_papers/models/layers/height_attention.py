@@ -251,7 +251,7 @@ def interpolate_rows(x: Tensor, height: int) -> Tensor:
         Tensor: (N, C, H), as ``interpolate(x, height, mode='linear')``.
     """
     rows = x.shape[2]
-    if height == rows and not is_exporting():  # a graph for all heights makes no such difference
+    if not is_exporting() and height == rows:  # asked first, or a graph holds for this height only
         return x
     if not x.is_cuda or is_exporting():
         return F.interpolate(x, height, mode="linear", align_corners=False)
