@@ -41,7 +41,7 @@ def pool_rows(x: Tensor, rows: int, pooling: str = "mean") -> Tensor:
     if x.dim() != 4 or 0 in x.shape[2:]:
         raise ValueError(f"x must be (N, C, H, W), H and W at least 1, got {tuple(x.shape)}")
     _check(pooling, rows)
-    if is_channels_last(x) and not x.is_cuda:
+    if is_channels_last(x) and not (x.is_cuda or is_exporting()):
         learns = torch.is_grad_enabled() and x.requires_grad
         if pooling == "max" or (x.shape[1] < MIN_CHANNELS and not learns):
             return pool_rows_reference(x, rows, pooling)  # vectorised over the channels already
