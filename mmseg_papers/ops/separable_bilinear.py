@@ -26,43 +26,47 @@ def is_separable_cheaper(size: Sequence[int], out_size: Sequence[int]) -> bool:
 
 
 def add_resized(xs: Sequence[Tensor], align_corners: bool, total: Tensor) -> None:
-    """Add bilinearly resized maps to ``total``, in place, by one product along its larger side.
+    """Add bilinearly resized maps to ``total``, in place.
 
     Interpolation is linear and acts on rows and columns apart: up(X) = U_h X U_w^T. The products
-    with the second matrices of all maps are one, [U_h1 U_h2 ..] [X_1 U_w1^T; X_2 U_w2^T; ..].
+    with the second matrices of all maps, over every row of the result, are one:
+    [U_h1 X_1 | U_h2 X_2 | ..] [U_w1 | U_w2 | ..]^T.
 
     Args:
         xs (Sequence[Tensor]): (N, C, h_i, w_i), float32 or float64.
         align_corners (bool): As for ``torch.nn.functional.interpolate``.
         total (Tensor): (N, C, H, W), NCHW in memory; in channels_last PyTorch's own is as fast.
     """
-    n, c, height, width = total.shape
+    height, width = total.shape[2:]
     options = align_corners, total.device, total.dtype
-    parts = [x @ _matrix(x.shape[3], width, *options).t() for x in xs]
-    wide = torch.cat(parts, dim=2)
-    matrix = torch.cat([_matrix(x.shape[2], height, *options) for x in xs], dim=1)
-    total.view(n * c, height, width).baddbmm_(
-        matrix.expand(n * c, *matrix.shape), wide.view(n * c, matrix.shape[1], width)
-    )
+    tall = torch.cat([_matrix(x.shape[2], height, *options) @ x for x in xs], dim=3)
+    matrix = torch.cat([_matrix(x.shape[3], width, *options) for x in xs], dim=1)
+    total.view(-1, width).addmm_(tall.view(-1, matrix.shape[1]), matrix.t())
 
 
-def resize_backward(grad: Tensor, in_size: Sequence[int], align_corners: bool) -> Tensor:
-    """Gradient of a map that was resized: U_h^T G U_w.
+def resize_backward(
+    grad: Tensor, in_sizes: Sequence[Sequence[int]], align_corners: bool
+) -> list[Tensor]:
+    """Gradients of maps that were resized and added up: U_h^T G U_w.
 
     Args:
-        grad (Tensor): (N, C, H, W), float32 or float64. In channels_last, PyTorch's own is faster.
-        in_size (Sequence[int]): Height h and width w of the map.
+        grad (Tensor): Of their sum, (N, C, H, W), NCHW in memory, float32 or float64. In
+            channels_last, PyTorch's own is faster.
+        in_sizes (Sequence[Sequence[int]]): Height h_i and width w_i of each map.
         align_corners (bool): As in the forward pass.
 
     Returns:
-        Tensor: (N, C, h, w).
+        list[Tensor]: (N, C, h_i, w_i).
     """
+    height, width = grad.shape[2:]
     options = align_corners, grad.device, grad.dtype
-    rows, columns = (
-        _matrix(small, large, *options)
-        for small, large in zip(in_size, grad.shape[2:], strict=True)
-    )
-    return rows.t() @ (grad @ columns)
+    matrix = torch.cat([_matrix(w, width, *options) for _, w in in_sizes], dim=1)
+    narrow = (grad.view(-1, width) @ matrix).view(*grad.shape[:3], matrix.shape[1])
+    parts = narrow.split([w for _, w in in_sizes], dim=3)
+    return [
+        _matrix(h, height, *options).t() @ part
+        for (h, _), part in zip(in_sizes, parts, strict=True)
+    ]
 
 
 @lru_cache(maxsize=256)  # a model's sizes recur

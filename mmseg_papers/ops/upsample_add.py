@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .bilinear import bilinear_taps
-from .export import is_exporting
+from .export import is_exporting, is_traced
 from .precision import accumulation_dtype
 from .separable_bilinear import add_resized, is_separable_cheaper, resize_backward
 
@@ -43,9 +42,9 @@ def upsample_add(
 ) -> Tensor:
     """Sum maps of several resolutions, each resized to one size, in one output.
 
-    No resized map is held: each is added to the output some rows or channels at a time (CPU), or
-    all are read by one kernel (CUDA). Half-precision maps are summed in float32. The backward pass
-    keeps nothing but, for the ReLU, the output; it is deterministic.
+    No resized batch is held: each map is added to the output an image or some channels at a time
+    (CPU), or all are read by one kernel (CUDA). Half-precision maps are summed in float32. The
+    backward pass keeps nothing but, for the ReLU, the output; it is deterministic.
 
     Time and memory against the plain form are listed in docs/benchmarks.md.
 
@@ -69,7 +68,9 @@ def upsample_add(
     if is_exporting():
         return upsample_add_reference(xs, size, mode=mode, align_corners=align_corners, relu=relu)
     size = list(xs[0].shape[2:] if size is None else size)
-    return _upsample_add(xs, size, mode, align_corners, relu)
+    # The dispatch of a registered operator takes as long as the sum of small maps.
+    op = _upsample_add if is_traced() or xs[0].is_meta else _eager_upsample_add
+    return op(xs, size, mode, align_corners, relu)
 
 
 @MODELS.register_module()
@@ -165,48 +166,46 @@ def _empty_sum(x: Tensor, size: Sequence[int]) -> Tensor:
 def _forward(
     xs: Sequence[Tensor], size: Sequence[int], mode: str, align_corners: bool, relu: bool
 ) -> Tensor:
-    if _resizes_into_sum(xs, size):
-        corners = dict(align_corners=align_corners) if mode == "bilinear" else {}
-        out = None
-        for x in sorted(xs, key=lambda x: x.shape[2:] == tuple(size)):  # the resized one first
-            out = F.interpolate(x, size, mode=mode, **corners) if out is None else out.add_(x)
-        return out.relu_() if relu else out
-    out = _empty_sum(xs[0], size)
-    if out.is_cuda:
-        from .upsample_add_triton import upsample_add_triton
-
-        upsample_add_triton(xs, mode, align_corners, relu, out)
-        return out
     size = tuple(size)
     same = [x for x in xs if x.shape[2:] == size]
     others = [x for x in xs if x.shape[2:] != size]
+    first = xs[0]
+    if first.is_cuda:
+        from .upsample_add_triton import upsample_add_triton
+
+        out = _empty_sum(first, size)
+        upsample_add_triton(xs, mode, align_corners, relu, out)
+        return out
+    if others and _layout(first) == torch.channels_last and not _is_half(first):
+        resized, *others = (x.contiguous(memory_format=torch.channels_last) for x in others)
+        out = _resize(resized, size, mode, align_corners)
+        for x in same:
+            out.add_(x)
+        for x in others:
+            for total, image in zip(out.split(1), x.split(1), strict=True):
+                total.add_(_resize(image, size, mode, align_corners))
+        return out.relu_() if relu else out
+    out = _empty_sum(first, size)
     if same and others and all(_is_product(x.shape[2:], size, mode, out) for x in others):
         out.copy_(same[0])
         for x in same[1:]:
             out.add_(x)
         add_resized(others, align_corners, out)
         return out.relu_() if relu else out
-    if same and not _is_half(out) and out.numel() * out.element_size() <= BLOCK_BYTES:
-        # One block: PyTorch's resize of a whole map has less to set up.
-        corners = dict(align_corners=align_corners) if mode == "bilinear" else {}
-        out.copy_(same[0])
-        for x in same[1:]:
-            out.add_(x)
+    dtype = accumulation_dtype(out)
+    for n, channels in _blocks(out):
+        block = out[n : n + 1, channels]
+        total = torch.zeros_like(block, dtype=dtype) if _is_half(out) else block.zero_()
+        resized = None
         for x in others:
-            out.add_(F.interpolate(x, size, mode=mode, **corners))
-        return out.relu_() if relu else out
-    runs = [list(_runs(x.shape[2], size[0], mode, align_corners, out)) for x in others]
-    for n, channels, (start, stop) in _blocks(out):
-        block = out[n : n + 1, channels, start:stop]
-        total = torch.zeros_like(block, dtype=accumulation_dtype(block)) if _is_half(out) else block
-        if same:
-            total.copy_(same[0][n : n + 1, channels, start:stop])
-            for x in same[1:]:
-                total.add_(x[n : n + 1, channels, start:stop])
-        elif total is block:
-            total.zero_()
-        for x, rows in zip(others, runs, strict=True):
-            _add_resized(x[n : n + 1, channels], rows, start, total, mode, align_corners)
+            # PyTorch's channels_last kernel is faster by more than what the copies cost.
+            part = x[n : n + 1, channels].to(dtype).contiguous(memory_format=torch.channels_last)
+            part = _resize(part, size, mode, align_corners)
+            resized = part if resized is None else resized.add_(part)
+        if resized is not None:
+            _copy_channels_last(resized, total)
+        for x in same:
+            total.add_(x[n : n + 1, channels])
         if relu:
             total.relu_()
         if total is not block:
@@ -224,121 +223,69 @@ def _is_product(in_size: Sequence[int], size: Sequence[int], mode: str, out: Ten
     )
 
 
-def _resizes_into_sum(xs: Sequence[Tensor], size: Sequence[int]) -> bool:
-    """Whether one map is resized, so that PyTorch's result of that can take up the others."""
-    others = [x for x in xs if x.shape[2:] != tuple(size)]
-    return (
-        len(others) == 1
-        and not (others[0].is_cuda or _is_half(others[0]) or others[0].numel() == 0)
-        and _layout(others[0]) == _layout(xs[0])
-    )
-
-
 def _is_half(x: Tensor) -> bool:
     return x.dtype in (torch.float16, torch.bfloat16)
 
 
-def _blocks(out: Tensor) -> Iterator[tuple[int, slice, tuple[int, int]]]:
-    """Image, channels and rows of blocks of :data:`BLOCK_BYTES` that lie together in memory."""
-    images, channels, height, width = out.shape
-    item = torch.finfo(accumulation_dtype(out)).bits // 8
+def _blocks(out: Tensor) -> Iterator[tuple[int, slice]]:
+    """Image and channels of blocks of :data:`BLOCK_BYTES`."""
+    images, channels = out.shape[:2]
+    step = _channels_of_a_block(out)
     for n in range(images):
-        if _layout(out) == torch.channels_last:
-            step = max(BLOCK_BYTES // (channels * width * item), 1)
-            for start in range(0, height, step):
-                yield n, slice(None), (start, min(start + step, height))
-        else:
-            step = max(BLOCK_BYTES // (height * width * item), 1)
-            for start in range(0, channels, step):
-                yield n, slice(start, start + step), (0, height)
+        for start in range(0, channels, step):
+            yield n, slice(start, start + step)
 
 
-def _runs(
-    in_size: int, out_size: int, mode: str, align_corners: bool, out: Tensor
-) -> Iterator[tuple[int, int, int, int, Tensor | None]]:
-    """Runs of output rows that read the same source rows: start, stop, lower, upper, weights."""
-    if mode == "nearest":
-        source = torch.arange(in_size, dtype=torch.float32)[None, None]
-        lower = upper = F.interpolate(source, out_size, mode="nearest").flatten().long().tolist()
-        weight = None
+def _channels_of_a_block(x: Tensor) -> int:
+    item = torch.finfo(accumulation_dtype(x)).bits // 8
+    return max(BLOCK_BYTES // (x.shape[2] * x.shape[3] * item), 1)
+
+
+def _resize(x: Tensor, size: Sequence[int], mode: str, align_corners: bool) -> Tensor:
+    corners = dict(align_corners=align_corners) if mode == "bilinear" else {}
+    return F.interpolate(x, tuple(size), mode=mode, **corners)
+
+
+def _copy_channels_last(source: Tensor, target: Tensor) -> None:
+    """Copy a channels_last map (1, C, H, W) to one of any layout."""
+    if target.is_contiguous():  # as matrices, which PyTorch transposes in twice the speed
+        channels = source.shape[1]
+        source = source.permute(0, 2, 3, 1).reshape(-1, channels)
+        target.view(channels, -1).copy_(source.t())
     else:
-        lower, upper, weight = bilinear_taps(
-            in_size, out_size, align_corners, dtype=accumulation_dtype(out)
-        )
-        lower, upper, weight = lower.tolist(), upper.tolist(), weight[:, None].to(out.device)
-    start = 0
-    while start < out_size:
-        stop = start + 1
-        while stop < out_size and lower[stop] == lower[start]:
-            stop += 1
-        run = None if weight is None else weight[start:stop]
-        yield start, stop, lower[start], upper[start], run
-        start = stop
-
-
-def _add_resized(
-    x: Tensor,
-    runs: Sequence[tuple[int, int, int, int, Tensor | None]],
-    start: int,
-    total: Tensor,
-    mode: str,
-    align_corners: bool,
-) -> None:
-    """Add rows [start, start + total's height) of the resized ``x`` to ``total``."""
-    height, width = total.shape[2:]
-    runs = [run for run in runs if run[1] > start and run[0] < start + height]
-    first, last = runs[0][2], runs[-1][3]
-    x = x[:, :, first : last + 1].to(total.dtype)
-    if x.shape[3] != width:
-        x = _resize_columns(x, width, mode, align_corners)
-    for begin, end, lower, upper, weight in runs:
-        skipped = max(start - begin, 0)
-        band = total[:, :, max(begin - start, 0) : end - start]
-        if weight is None:
-            band.add_(x[:, :, lower - first, None])
-        else:
-            weight = weight[skipped : skipped + band.shape[2]]
-            band.addcmul_(x[:, :, upper - first, None], weight)
-            band.addcmul_(x[:, :, lower - first, None], 1 - weight)
-
-
-def _resize_columns(x: Tensor, width: int, mode: str, align_corners: bool) -> Tensor:
-    if mode == "nearest":
-        return F.interpolate(x, (x.shape[2], width), mode=mode)
-    if _layout(x) == torch.channels_last:  # vectorised over the channels
-        return F.interpolate(x, (x.shape[2], width), mode=mode, align_corners=align_corners)
-    rows = x.reshape(1, -1, x.shape[3])
-    rows = F.interpolate(rows, width, mode="linear", align_corners=align_corners)
-    return rows.view(*x.shape[:3], width)
+        target.copy_(source)
 
 
 def _resize_backward(
-    grad: Tensor, in_size: Sequence[int], mode: str, align_corners: bool
-) -> Tensor:
-    """Gradient of one resized map: the transposed interpolation of the sum's gradient."""
+    grad: Tensor,
+    heights: Sequence[int],
+    widths: Sequence[int],
+    mode: str,
+    align_corners: bool,
+) -> list[Tensor]:
+    """Gradients of resized maps: the transposed interpolations of the sum's gradient."""
+    sizes = list(zip(heights, widths, strict=True))
+    if not grad.is_cuda and all(_is_product(s, grad.shape[2:], mode, grad) for s in sizes):
+        return resize_backward(grad.contiguous(), sizes, align_corners)
+    gradients = [_empty_sum(grad, size) for size in sizes]
     if grad.is_cuda:
         from .upsample_add_triton import resize_backward_triton
 
-        out = _empty_sum(grad, in_size)
-        resize_backward_triton(grad, mode, align_corners, out)
-        return out
-    channels, height, width = grad.shape[1:]
-    step = channels
-    if _layout(grad) != torch.channels_last:
-        if _is_product(in_size, (height, width), mode, grad):
-            return resize_backward(grad.contiguous(), in_size, align_corners)
-        item = torch.finfo(accumulation_dtype(grad)).bits // 8
-        step = max(BLOCK_BYTES // (height * width * item), 1)
-    out = _empty_sum(grad, in_size)
-    for part, result in zip(grad.split(step, 1), out.split(step, 1), strict=True):
-        # PyTorch's channels_last kernel is faster by more than what the copies cost.
-        wide = part.to(accumulation_dtype(grad)).contiguous(memory_format=torch.channels_last)
-        sizes = [height, width], [*part.shape[:2], *in_size]
-        if mode == "nearest":
-            result.copy_(torch.ops.aten.upsample_nearest2d_backward(wide, *sizes))
-        else:
-            result.copy_(torch.ops.aten.upsample_bilinear2d_backward(wide, *sizes, align_corners))
-    return out
+        for gradient in gradients:
+            resize_backward_triton(grad, mode, align_corners, gradient)
+        return gradients
+    is_last = _layout(grad) == torch.channels_last
+    step = grad.shape[1] if is_last else _channels_of_a_block(grad)
+    corners = () if mode == "nearest" else (align_corners,)
+    backward = getattr(torch.ops.aten, f"upsample_{mode}2d_backward")
+    for start in range(0, grad.shape[1], step):
+        channels = slice(start, start + step)
+        part = grad[:, channels].to(accumulation_dtype(grad))
+        part = part.contiguous(memory_format=torch.channels_last)
+        for gradient in gradients:
+            result = gradient[:, channels]
+            result.copy_(backward(part, part.shape[2:], result.shape, *corners))
+    return gradients
 
 
 def _save(ctx, xs, mode, align_corners, relu, out) -> None:
@@ -347,17 +294,38 @@ def _save(ctx, xs, mode, align_corners, relu, out) -> None:
     ctx.save_for_backward(*([out] if relu else []))
 
 
-def _gradients(ctx, grad: Tensor, needed: Sequence[bool]) -> list[Tensor | None]:
+def _gradients(
+    ctx, grad: Tensor, needed: Sequence[bool], resize_backward: Callable[..., list[Tensor]]
+) -> list[Tensor | None]:
     for out in ctx.saved_tensors:
         grad = torch.ops.aten.threshold_backward(grad, out, 0)  # ReLU's
+    size = tuple(grad.shape[2:])
+    resized = [s for s, is_needed in zip(ctx.sizes, needed, strict=True) if is_needed and s != size]
+    heights, widths = [h for h, _ in resized], [w for _, w in resized]
+    if resized:
+        gradients = iter(resize_backward(grad, heights, widths, ctx.mode, ctx.align_corners))
     return [
-        None
-        if not is_needed
-        else grad
-        if size == tuple(grad.shape[2:])
-        else _resize_backward_op(grad, size, ctx.mode, ctx.align_corners)
-        for size, is_needed in zip(ctx.sizes, needed, strict=True)
+        None if not is_needed else grad if s == size else next(gradients)
+        for s, is_needed in zip(ctx.sizes, needed, strict=True)
     ]
+
+
+class _UpsampleAdd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, size, mode, align_corners, relu, *xs):
+        out = _forward(xs, size, mode, align_corners, relu)
+        _save(ctx, xs, mode, align_corners, relu, out)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        needed = ctx.needs_input_grad[4:]
+        return None, None, None, None, *_gradients(ctx, grad, needed, _resize_backward)
+
+
+def _eager_upsample_add(xs, size, mode, align_corners, relu) -> Tensor:
+    return _UpsampleAdd.apply(size, mode, align_corners, relu, *xs)
 
 
 if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
@@ -371,7 +339,8 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
         "mmseg_papers::resize_backward",
         _resize_backward,
         mutates_args=(),
-        schema="(Tensor grad, SymInt[2] in_size, str mode, bool align_corners) -> Tensor",
+        schema="(Tensor grad, SymInt[] heights, SymInt[] widths, str mode, bool align_corners)"
+        " -> Tensor[]",
     )
 
     @_upsample_add.register_fake
@@ -379,8 +348,8 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
         return _empty_sum(xs[0], size)
 
     @_resize_backward_op.register_fake
-    def _(grad, in_size, mode, align_corners):
-        return _empty_sum(grad, in_size)
+    def _(grad, heights, widths, mode, align_corners):
+        return [_empty_sum(grad, size) for size in zip(heights, widths, strict=True)]
 
     def _setup_context(ctx, inputs, output) -> None:
         xs, _, mode, align_corners, relu = inputs
@@ -388,24 +357,9 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
         _save(ctx, xs, mode, align_corners, relu, output)
 
     def _backward(ctx, grad):
-        return _gradients(ctx, grad, ctx.needed), None, None, None, None
+        return _gradients(ctx, grad, ctx.needed, _resize_backward_op), None, None, None, None
 
     _upsample_add.register_autograd(_backward, setup_context=_setup_context)
 
 else:
-    _resize_backward_op = _resize_backward
-
-    class _UpsampleAdd(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, size, mode, align_corners, relu, *xs):
-            out = _forward(xs, size, mode, align_corners, relu)
-            _save(ctx, xs, mode, align_corners, relu, out)
-            return out
-
-        @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx, grad):
-            return None, None, None, None, *_gradients(ctx, grad, ctx.needs_input_grad[4:])
-
-    def _upsample_add(xs, size, mode, align_corners, relu):
-        return _UpsampleAdd.apply(size, mode, align_corners, relu, *xs)
+    _upsample_add = _eager_upsample_add
