@@ -9,9 +9,6 @@ from torch import Tensor
 from .export import is_exporting, references_asked
 
 POOLINGS = ("mean", "max")
-#: Channels from which the mean of a channels_last map beats PyTorch's on the CPU in a forward pass
-#: alone; with a backward pass it always does.
-MIN_CHANNELS = 1024
 
 
 def pool_rows_reference(x: Tensor, rows: int, pooling: str = "mean") -> Tensor:
@@ -41,10 +38,10 @@ def pool_rows(x: Tensor, rows: int, pooling: str = "mean") -> Tensor:
     if x.dim() != 4 or 0 in x.shape[2:]:
         raise ValueError(f"x must be (N, C, H, W), H and W at least 1, got {tuple(x.shape)}")
     _check(pooling, rows)
-    if is_channels_last(x) and not (x.is_cuda or is_exporting()):
-        learns = torch.is_grad_enabled() and x.requires_grad
-        if pooling == "max" or (x.shape[1] < MIN_CHANNELS and not learns):
-            return pool_rows_reference(x, rows, pooling)  # vectorised over the channels already
+    # On the CPU, adaptive pooling is fast in channels_last, and in the maximum's backward pass.
+    is_fast = pooling == "max" if _learns(x) else is_channels_last(x)
+    if is_fast and not (x.is_cuda or is_exporting()):
+        return pool_rows_reference(x, rows, pooling)
     return bin_rows(pool_width(x, pooling), rows, pooling)
 
 
@@ -69,23 +66,25 @@ def pool_width(x: Tensor, pooling: str = "mean") -> Tensor:
         ValueError: If ``pooling`` is neither.
     """
     _check(pooling)
-    images, channels, height, width = x.shape
-    if x.is_cuda or is_exporting():
+    height, width = x.shape[2:]
+    if is_exporting():
         return x.mean(3) if pooling == "mean" else x.max(3).values
-    # A sum as a product with ones is faster, above all in its backward pass.
-    is_wide = x.dtype in (torch.float32, torch.float64)
-    if is_channels_last(x):
-        if pooling == "max":
-            return F.adaptive_max_pool2d(x, (height, 1)).squeeze(3)
-        if is_wide:
-            pixels = x.permute(0, 2, 3, 1).reshape(images * height, width, channels)
-            sums = x.new_ones(1, 1, width).expand(images * height, -1, -1) @ pixels
-            return (sums / width).view(images, height, channels).transpose(1, 2)
-        return F.adaptive_avg_pool2d(x, (height, 1)).squeeze(3)
+    is_last = is_channels_last(x)
+    if pooling == "mean" and _learns(x) and x.dtype in (torch.float32, torch.float64):
+        # The gradient of a sum stays a broadcast; that of a mean is written out.
+        sums = x.permute(0, 2, 3, 1).sum(2).transpose(1, 2) if is_last else x.sum(3)
+        return sums / width
+    if is_last and not x.is_cuda:
+        pool = F.adaptive_avg_pool2d if pooling == "mean" else F.adaptive_max_pool2d
+        return pool(x, (height, 1)).squeeze(3)
     if pooling == "mean":
-        return x @ x.new_full((width,), 1 / width) if is_wide else x.mean(3)
+        return x.mean(3)
     # amax is faster, but shares the gradient between equal maxima; adaptive pooling does not.
-    return x.max(3).values if torch.is_grad_enabled() and x.requires_grad else x.amax(3)
+    return x.max(3).values if _learns(x) else x.amax(3)
+
+
+def _learns(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
 
 
 def bin_rows(profile: Tensor, rows: int, pooling: str = "mean") -> Tensor:
