@@ -68,6 +68,15 @@ def test_finds_wrong_and_unexplained_counts(tool, monkeypatch, capsys):
     ]
 
 
+def test_espnetv2_has_the_published_operations_with_21_outputs():
+    config = Config.fromfile(entry(SMALL).config).model
+    config.decode_head.update(num_classes=20, void_class=True)
+    with torch.device("meta"), use_references():
+        model = revert_sync_batchnorm(MODELS.build(config)).to("meta").eval()
+        operations = multiply_adds(model, torch.empty(1, 3, 256, 512))
+    assert round(operations / 1e6, 2) == 674.78
+
+
 @pytest.mark.parametrize(
     ("name", "published", "difference"),
     [
