@@ -39,9 +39,10 @@ def add_resized(xs: Sequence[Tensor], align_corners: bool, total: Tensor) -> Non
     """
     height, width = total.shape[2:]
     options = align_corners, total.device, total.dtype
-    tall = torch.cat([_matrix(x.shape[2], height, *options) @ x for x in xs], dim=3)
     matrix = torch.cat([_matrix(x.shape[3], width, *options) for x in xs], dim=1)
-    total.view(-1, width).addmm_(tall.view(-1, matrix.shape[1]), matrix.t())
+    with torch.autocast(total.device.type, enabled=False):
+        tall = torch.cat([_matrix(x.shape[2], height, *options) @ x for x in xs], dim=3)
+        total.view(-1, width).addmm_(tall.view(-1, matrix.shape[1]), matrix.t())
 
 
 def resize_backward(
@@ -61,12 +62,13 @@ def resize_backward(
     height, width = grad.shape[2:]
     options = align_corners, grad.device, grad.dtype
     matrix = torch.cat([_matrix(w, width, *options) for _, w in in_sizes], dim=1)
-    narrow = (grad.view(-1, width) @ matrix).view(*grad.shape[:3], matrix.shape[1])
-    parts = narrow.split([w for _, w in in_sizes], dim=3)
-    return [
-        _matrix(h, height, *options).t() @ part
-        for (h, _), part in zip(in_sizes, parts, strict=True)
-    ]
+    with torch.autocast(grad.device.type, enabled=False):
+        narrow = (grad.view(-1, width) @ matrix).view(*grad.shape[:3], matrix.shape[1])
+        parts = narrow.split([w for _, w in in_sizes], dim=3)
+        return [
+            _matrix(h, height, *options).t() @ part
+            for (h, _), part in zip(in_sizes, parts, strict=True)
+        ]
 
 
 @lru_cache(maxsize=256)  # a model's sizes recur

@@ -261,6 +261,26 @@ def test_value_in_lower_precision(operation, dtype, data):
             torch.testing.assert_close(result.double(), exact, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+@PROPERTY
+@given(data=st.data())
+def test_float32_under_autocast(operation, data):
+    """Products may run in bfloat16; nothing breaks where some steps do and others do not."""
+    (ours, plain), inputs = operation(Drawing(data, torch.float32))
+    inputs = [x.requires_grad_(operation not in NO_BACKWARD) for x in inputs]
+    with torch.autocast("cpu", torch.bfloat16):
+        results = outputs(ours(*inputs))
+        if operation not in NO_BACKWARD:
+            gradients = torch.autograd.grad(sum(x.float().sum() for x in results), inputs)
+            assert all(x.dtype == torch.float32 and x.isfinite().all() for x in gradients)
+    expected = outputs(plain(*[x.detach().double() for x in inputs]))
+    for result, exact in zip(results, expected, strict=True):
+        if exact.numel():
+            # The rounded terms of a sum of up to 162 may cancel.
+            tolerance = 0.1 * max(1.0, exact.abs().max().item())
+            torch.testing.assert_close(result.double(), exact, rtol=0, atol=tolerance)
+
+
 @PROPERTY
 @given(data=st.data())
 def test_upsample_argmax(data):
