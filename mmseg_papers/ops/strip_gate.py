@@ -144,18 +144,25 @@ def _gradients(
         from .strip_gate_triton import gate_backward_triton
 
         grad_x, grad_logits = gate_backward_triton(grad, x, gate)
-    else:
-        grad_x = grad * gate
-        grad_logits = grad * x
-        torch.ops.aten.sigmoid_backward(grad_logits, gate, grad_input=grad_logits)
-    total = _strip_sum_like(x, row, column)
+        return grad_x, *_gradients_below(grad_logits, row, column, weight)
+    grad_logits = grad * x
+    torch.ops.aten.sigmoid_backward(grad_logits, gate, grad_input=grad_logits)
+    others = _gradients_below(grad_logits, row, column, weight)
+    return grad * gate, *others  # last, as it is one more map to hold
+
+
+def _gradients_below(
+    grad_logits: Tensor, row: Tensor, column: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of row, column, weight and bias."""
+    total = _strip_sum_like(grad_logits, row, column)
     grad_total, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
         *(grad_logits, total, weight, [weight.shape[0]], [1, 1], [0, 0], [1, 1]),
         *(False, [0, 0], 1, [True, True, True]),
     )
     torch.ops.aten.threshold_backward(grad_total, total, 0, grad_input=grad_total)
-    strips = (s.to(x.dtype) for s in strip_sums(grad_total, accumulation_dtype(x)))
-    return grad_x, *strips, grad_weight, grad_bias
+    strips = strip_sums(grad_total, accumulation_dtype(row))
+    return *(s.to(row.dtype) for s in strips), grad_weight, grad_bias
 
 
 def _backward(ctx, grad: Tensor | None, _grad_gate: None) -> tuple[Tensor | None, ...]:
