@@ -195,14 +195,16 @@ def _forward(
     dtype = accumulation_dtype(out)
     for n, channels in _blocks(out):
         block = out[n : n + 1, channels]
-        total = torch.zeros_like(block, dtype=dtype) if _is_half(out) else block.zero_()
+        total = torch.empty_like(block, dtype=dtype) if _is_half(out) else block
         resized = None
         for x in others:
             # PyTorch's channels_last kernel is faster by more than what the copies cost.
             part = x[n : n + 1, channels].to(dtype).contiguous(memory_format=torch.channels_last)
             part = _resize(part, size, mode, align_corners)
             resized = part if resized is None else resized.add_(part)
-        if resized is not None:
+        if resized is None:
+            total.zero_()
+        else:
             _copy_channels_last(resized, total)
         for x in same:
             total.add_(x[n : n + 1, channels])
