@@ -23,13 +23,16 @@ class RoundedProducts(TorchDispatchMode):
     products = (aten.convolution, aten.convolution_backward, aten.mm, aten.addmm, aten.bmm)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
+        kwargs = dict(kwargs or {})
         dtypes = {x.dtype for x in args if isinstance(x, Tensor)}
         halves = dtypes & {torch.float16, torch.bfloat16}
         if function.overloadpacket not in self.products or not halves:
             return function(*args, **kwargs)
         (half,) = halves
         args = [x.float() if isinstance(x, Tensor) else x for x in args]
+        target = kwargs.pop("out", None)
+        if target is not None:
+            return target.copy_(function(*args, **kwargs, out=torch.empty_like(target).float()))
         out = function(*args, **kwargs)
         return tree_map(lambda x: x.to(half) if isinstance(x, Tensor) else x, out)
 
