@@ -15,7 +15,7 @@ from .test_configs import OPTIONS, load, without_pretrained
 class RoundedProducts(TorchDispatchMode):
     """Computes half-precision convolutions and products in float32 and rounds the results.
 
-    Accelerators add up in float32, too; CPUs without half-precision instructions are tens of times
+    Accelerators add up in float32, too; CPUs without half-precision instructions are several times
     slower than this.
     """
 
