@@ -16,7 +16,8 @@ def multiply_adds(call: Callable, *inputs: Any) -> int:
     package: :func:`mmseg_papers.ops.use_references` makes all of a model's count.
 
     Args:
-        call (Callable): A module or function. On the meta device nothing is computed.
+        call (Callable): A module or function. On the meta device nothing is computed; elsewhere an
+            interpolation that an operation of this package does by matrix products counts.
         *inputs (Any): Its arguments.
 
     Returns:
