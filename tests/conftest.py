@@ -28,6 +28,7 @@ def pytest_configure(config):
     # Tests run in parallel processes, so a process and what it starts take one core.
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    torch.backends.cudnn.allow_tf32 = False  # float32 is compared as such
 
 
 def pytest_collection_modifyitems(config, items):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +15,8 @@ from .pool_rows import adaptive_bins
 def adaptive_means(x: Tensor, size: int | Sequence[int]) -> Tensor:
     """``adaptive_avg_pool2d``; while exporting as two products with matrices made of the size.
 
-    ONNX's pooling has one kernel size, which adaptive pooling to more than one bin does not.
+    ONNX's pooling has one kernel size, which adaptive pooling to more than one bin does not. So on
+    CUDA in PyTorch's deterministic mode, too, which refuses adaptive pooling's backward pass.
 
     Args:
         x (Tensor): (N, C, H, W).
@@ -23,7 +25,8 @@ def adaptive_means(x: Tensor, size: int | Sequence[int]) -> Tensor:
     Returns:
         Tensor: (N, C, rows, columns).
     """
-    if references_asked() or not is_exporting():
+    by_products = is_exporting() or (x.is_cuda and torch.are_deterministic_algorithms_enabled())
+    if references_asked() or not by_products:
         return F.adaptive_avg_pool2d(x, size)
     rows, columns = (size, size) if isinstance(size, int) else size
     for bins in (rows, columns):  # twice: pool the height and turn the map by its diagonal

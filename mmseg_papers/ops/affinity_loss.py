@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .precision import accumulation_dtype
+from .triton_device import runs_triton
 
 #: Bytes of the prior that are looked at together on the CPU, so that they stay in its cache.
 BLOCK_BYTES = 1 << 19
@@ -175,7 +176,7 @@ def add_affinity_sums(
         first_key (int): Position of the first key.
         clamped_bce (bool): As for :func:`affinity_loss`.
     """
-    if logits.is_cuda:
+    if runs_triton(logits):
         from .affinity_loss_triton import add_affinity_sums_triton
 
         add_affinity_sums_triton(sums, logits, label, first_key, LARGEST_LOSS, clamped_bce)
@@ -207,7 +208,7 @@ def affinity_sums_gradient(
         clamped_bce (bool): As for :func:`affinity_loss`.
         out (Tensor): As ``logits``.
     """
-    if logits.is_cuda:
+    if runs_triton(logits):
         from .affinity_loss_triton import affinity_sums_gradient_triton
 
         affinity_sums_gradient_triton(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -145,20 +146,21 @@ def add_affinity_sums_triton(
     images, keys, positions = logits.shape
     if logits.numel() == 0:
         return
-    _sums_kernel[(triton.cdiv(positions, BLOCK_QUERIES), images)](
-        sums,
-        logits,
-        label.contiguous(),
-        images,
-        keys,
-        positions,
-        first_key,
-        *logits.stride(),
-        LARGEST=largest,
-        CLAMPED=clamped_bce,
-        BLOCK_KEYS=BLOCK_KEYS,
-        BLOCK_QUERIES=BLOCK_QUERIES,
-    )
+    with torch.cuda.device_of(logits):
+        _sums_kernel[(triton.cdiv(positions, BLOCK_QUERIES), images)](
+            sums,
+            logits,
+            label.contiguous(),
+            images,
+            keys,
+            positions,
+            first_key,
+            *logits.stride(),
+            LARGEST=largest,
+            CLAMPED=clamped_bce,
+            BLOCK_KEYS=BLOCK_KEYS,
+            BLOCK_QUERIES=BLOCK_QUERIES,
+        )
 
 
 def affinity_sums_gradient_triton(
@@ -175,19 +177,20 @@ def affinity_sums_gradient_triton(
     if logits.numel() == 0:
         return
     grid = (triton.cdiv(positions, BLOCK_QUERIES), triton.cdiv(keys, BLOCK_KEYS), images)
-    _gradient_kernel[grid](
-        out,
-        grad.contiguous(),
-        logits,
-        label.contiguous(),
-        images,
-        keys,
-        positions,
-        first_key,
-        *logits.stride(),
-        *out.stride(),
-        SMALLEST=smallest,
-        CLAMPED=clamped_bce,
-        BLOCK_KEYS=BLOCK_KEYS,
-        BLOCK_QUERIES=BLOCK_QUERIES,
-    )
+    with torch.cuda.device_of(logits):
+        _gradient_kernel[grid](
+            out,
+            grad.contiguous(),
+            logits,
+            label.contiguous(),
+            images,
+            keys,
+            positions,
+            first_key,
+            *logits.stride(),
+            *out.stride(),
+            SMALLEST=smallest,
+            CLAMPED=clamped_bce,
+            BLOCK_KEYS=BLOCK_KEYS,
+            BLOCK_QUERIES=BLOCK_QUERIES,
+        )

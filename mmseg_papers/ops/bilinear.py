@@ -35,7 +35,11 @@ def bilinear_taps(
     else:
         # One fused multiply-add, as in PyTorch's CPU kernel: the last bits of a position are
         # those of its weight times the position, which is enough to change a label.
-        half, scale = torch.tensor([-0.5, in_size / out_size], device=device, dtype=dtype)
+        # Scalars are filled in on the device: a copy from the host would wait for it.
+        half, scale = (
+            torch.full((), value, device=device, dtype=dtype)
+            for value in (-0.5, in_size / out_size)
+        )
         source = torch.addcmul(half, positions + 0.5, scale).clamp(min=0)
     lower = source.long().clamp(max=in_size - 1)
     upper = (lower + 1).clamp(max=in_size - 1)

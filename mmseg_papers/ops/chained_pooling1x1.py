@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .export import is_exporting
+from .layout import is_channels_last
 from .max_pool5x5 import max_pool5x5, max_pool5x5_reference, pool_into
 
 
@@ -58,7 +59,7 @@ def chained_pooling1x1(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
 
 def _chain(x: Tensor, weights: list[Tensor]) -> Tensor:
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    channels_last = is_channels_last(x)
     x = x if channels_last else x.contiguous()
     total, pooled = torch.empty_like(x), torch.empty_like(x)
     step = torch.empty_like(x) if len(weights) > 1 else total.copy_(x)

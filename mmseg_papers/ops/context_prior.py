@@ -13,6 +13,7 @@ from torch import Tensor
 from .affinity_loss import add_affinity_sums, affinity_sums, affinity_sums_gradient
 from .export import is_exporting
 from .precision import accumulation_dtype
+from .triton_device import runs_triton
 
 #: Bytes of the prior, of all images, that exist at a time.
 CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 64 << 20}
@@ -188,21 +189,22 @@ def _scores(value: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(weight, value).to(accumulation_dtype(value))
 
 
-def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add a @ b to ``out``; half precision multiplies in it and adds up in float32."""
+def _add_product(out: Tensor, a: Tensor, b: Tensor, alpha: float = 1) -> None:
+    """Add alpha * a @ b to ``out``; half precision multiplies in it and adds up in float32."""
     if out.dtype == a.dtype:
-        out.baddbmm_(a, b)
+        out.baddbmm_(a, b, alpha=alpha)
     else:
-        out += torch.bmm(a, b.to(a.dtype))
+        out.add_(torch.bmm(a, b.to(a.dtype)), alpha=alpha)
 
 
 def _forward(value: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
     out = torch.empty_like(value)
-    if value.is_cuda and groups == 1 and value.dtype != torch.float64:
-        from .context_prior_triton import context_prior_triton
+    if runs_triton(value) and groups == 1 and value.dtype != torch.float64:
+        from .context_prior_triton import context_prior_triton, fits_shared_memory
 
-        context_prior_triton(value, weight, scale, shift, out)
-        return out
+        if fits_shared_memory(value):
+            context_prior_triton(value, weight, scale, shift, out)
+            return out
     flat = value.flatten(2)
     dtype = accumulation_dtype(value)
     scale, shift = scale.to(dtype)[:, None], shift.to(dtype)[:, None]
@@ -284,7 +286,7 @@ def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ..
     eps, groups, clamped, group = ctx.options
     dtype = accumulation_dtype(value)
     flat = value.flatten(2)
-    of_context = grad_context.flatten(2) / len(weight)
+    of_context = grad_context.flatten(2)
     of_value = torch.zeros(flat.shape, dtype=dtype, device=value.device)
     of_weight = torch.empty_like(weight)
     of_norm_weight, of_norm_bias = torch.empty_like(norm_weight), torch.empty_like(norm_bias)
@@ -294,9 +296,11 @@ def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ..
         grad = torch.empty_like(logits)
         affinity_sums_gradient(grad_sums, logits, label, keys.start, clamped, grad)
         prior = logits.sigmoid_()
-        _add_product(of_value[:, :, keys], of_context, prior.transpose(1, 2))
+        # Divided by the positions after the products: float16 has no digits for it before.
+        alpha = 1 / len(weight)
+        _add_product(of_value[:, :, keys], of_context, prior.transpose(1, 2), alpha)
         of_prior = torch.bmm(flat[:, :, keys].transpose(1, 2), of_context).to(dtype)
-        grad.addcmul_(of_prior, prior.mul_(1 - prior))
+        grad.addcmul_(of_prior, prior.mul_(1 - prior), value=alpha)
         # Batch normalisation.
         sums = torch.stack([grad.sum((0, 2)), (grad * x).sum((0, 2))])
         of_norm_bias[keys], of_norm_weight[keys] = sums

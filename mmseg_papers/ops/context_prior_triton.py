@@ -26,6 +26,8 @@ def _context_kernel(
     CHANNELS: tl.constexpr,
     BLOCK_KEYS: tl.constexpr,
     BLOCK_QUERIES: tl.constexpr,
+    TF32_SCORES: tl.constexpr,
+    TF32_CONTEXT: tl.constexpr,
 ):
     image = tl.program_id(1).to(tl.int64)
     query = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
@@ -44,17 +46,39 @@ def _context_kernel(
             has_key[:, None] & has_channel[None, :],
             0.0,
         ).to(of_query.dtype)
-        scores = tl.dot(kernels, of_query, allow_tf32=False)
+        scores = tl.dot(kernels, of_query, allow_tf32=TF32_SCORES)
         a = tl.load(scale + key, has_key, 0.0)[:, None]
         b = tl.load(shift + key, has_key, 0.0)[:, None]
         prior = tl.where(has_key[:, None], 1 / (1 + tl.exp(-(scores * a + b))), 0.0)
         of_key = tl.load(
             value + key[None, :] * stride_n, has_channel[:, None] & has_key[None, :], 0.0
         )
-        context += tl.dot(of_key, prior.to(of_key.dtype), allow_tf32=False)
+        context += tl.dot(of_key, prior.to(of_key.dtype), allow_tf32=TF32_CONTEXT)
     context /= positions
     out += image * out_stride_b + channel[:, None] * out_stride_c + query[None, :] * out_stride_n
     tl.store(out, context.to(out.dtype.element_ty), has_channel[:, None] & has_query[None, :])
+
+
+def fits_shared_memory(value: Tensor) -> bool:
+    """Whether the kernel's tiles of all channels, of queries, keys and weights, fit the GPU.
+
+    Args:
+        value (Tensor): (B, C, h, w), on CUDA.
+    """
+    tiles = 3 * _channels(value) * _block(value) * value.element_size()
+    properties = torch.cuda.get_device_properties(value.device)
+    # What a Turing GPU has, where an older PyTorch does not tell.
+    return tiles <= getattr(properties, "shared_memory_per_block_optin", 64 << 10)
+
+
+def _block(value: Tensor) -> int:
+    """Keys, and queries, of a tile."""
+    return 32 if value.element_size() == 2 else 16
+
+
+def _channels(value: Tensor) -> int:
+    """Channels of a tile."""
+    return max(triton.next_power_of_2(value.shape[1]), 16)
 
 
 def context_prior_triton(
@@ -65,21 +89,24 @@ def context_prior_triton(
         return
     flat, result = value.flatten(2), out.view(*out.shape[:2], -1)
     images, channels, positions = flat.shape
-    # Tiles of all channels must fit the shared memory of a multiprocessor together.
-    block = 32 if value.itemsize == 2 else 16
-    _context_kernel[(triton.cdiv(positions, block), images)](
-        flat,
-        weight.contiguous(),
-        scale.to(torch.float32),
-        shift.to(torch.float32),
-        result,
-        channels,
-        positions,
-        *flat.stride(),
-        *result.stride(),
-        CHANNELS=max(triton.next_power_of_2(channels), 16),
-        BLOCK_KEYS=block,
-        BLOCK_QUERIES=block,
-        num_warps=8,
-        num_stages=1,
-    )
+    block = _block(value)
+    with torch.cuda.device_of(value):
+        _context_kernel[(triton.cdiv(positions, block), images)](
+            flat,
+            weight.contiguous(),
+            scale.to(torch.float32),
+            shift.to(torch.float32),
+            result,
+            channels,
+            positions,
+            *flat.stride(),
+            *result.stride(),
+            CHANNELS=_channels(value),
+            BLOCK_KEYS=block,
+            BLOCK_QUERIES=block,
+            # As the convolution and the product that this replaces.
+            TF32_SCORES=torch.backends.cudnn.allow_tf32,
+            TF32_CONTEXT=torch.backends.cuda.matmul.allow_tf32,
+            num_warps=8,
+            num_stages=1,
+        )

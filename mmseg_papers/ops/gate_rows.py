@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from .export import is_exporting
-from .pool_rows import is_channels_last, pool_width
+from .layout import is_channels_last, layout
+from .pool_rows import pool_width
 from .precision import accumulation_dtype
+from .triton_device import runs_triton
 
 #: Elements of a product that exist at a time in the backward pass of a channels_last map.
 BLOCK_ELEMENTS = 1 << 18
@@ -60,8 +62,7 @@ def gate_rows(x: Tensor, gate: Tensor, with_mean: bool = False) -> Tensor | tupl
 
 
 def _empty_map(x: Tensor) -> Tensor:
-    layout = torch.channels_last if is_channels_last(x) else torch.contiguous_format
-    return torch.empty_like(x, memory_format=layout)
+    return torch.empty_like(x, memory_format=layout(x))
 
 
 def _empty_mean(x: Tensor, with_mean: bool) -> Tensor:
@@ -82,7 +83,7 @@ def _in_layout(rows: Tensor, x: Tensor) -> Tensor:
 def _forward(x: Tensor, gate: Tensor, with_mean: bool) -> tuple[Tensor, Tensor]:
     """Gated map, and the means of the rows before the gate."""
     y = _empty_map(x)
-    if x.is_cuda:
+    if runs_triton(x):
         from .gate_rows_triton import gate_rows_triton
 
         mean = _empty_mean(x, with_mean)
@@ -99,7 +100,7 @@ def _backward(x: Tensor, gate: Tensor, dy: Tensor, dmean: Tensor) -> tuple[Tenso
     ``dmean`` (N, C, H) is the gradient of the means before the gate, or empty.
     """
     dx = _empty_map(x)
-    if x.is_cuda:
+    if runs_triton(x):
         from .gate_rows_triton import gate_rows_backward_triton
 
         dgate = _empty_gate(gate)

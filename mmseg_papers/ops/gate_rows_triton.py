@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .pool_rows import is_channels_last
+from .layout import is_channels_last
 
 
 @triton.jit
@@ -82,10 +82,11 @@ def gate_rows_triton(x: Tensor, gate: Tensor, y: Tensor, mean: Tensor) -> None:
     if x.numel() == 0:
         return
     x = _as(x, y)
-    _forward_kernel[_grid(x)](
-        x, gate.contiguous(), y, mean, *x.shape[1:], *x.stride(), with_mean=mean.numel() > 0,
-        **_meta(x),
-    )  # fmt: skip
+    with torch.cuda.device_of(x):
+        _forward_kernel[_grid(x)](
+            x, gate.contiguous(), y, mean, *x.shape[1:], *x.stride(), with_mean=mean.numel() > 0,
+            **_meta(x),
+        )  # fmt: skip
 
 
 def gate_rows_backward_triton(
@@ -104,10 +105,11 @@ def gate_rows_backward_triton(
     if x.numel() == 0:
         return
     x = _as(x, dx)
-    _backward_kernel[_grid(x)](
-        x, gate.contiguous(), dy, dmean.contiguous(), dx, dgate, *x.shape[1:], *x.stride(),
-        *dy.stride(), with_mean=dmean.numel() > 0, **_meta(x),
-    )  # fmt: skip
+    with torch.cuda.device_of(x):
+        _backward_kernel[_grid(x)](
+            x, gate.contiguous(), dy, dmean.contiguous(), dx, dgate, *x.shape[1:], *x.stride(),
+            *dy.stride(), with_mean=dmean.numel() > 0, **_meta(x),
+        )  # fmt: skip
 
 
 def _as(x: Tensor, like: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .export import is_exporting
+from .layout import is_channels_last, layout
+from .triton_device import runs_triton
 
 #: Values of a map that are pooled at a time; what a pass reads and writes then stays in the cache.
 BLOCK = 1 << 17
@@ -62,17 +64,13 @@ class MaxPool5x5(nn.Module):
         return max_pool5x5(x)
 
 
-def _is_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
 def _dense(x: Tensor) -> Tensor:
-    return x if _is_channels_last(x) else x.contiguous()
+    return x if is_channels_last(x) else x.contiguous()
 
 
 def _grid(x: Tensor) -> Tensor:
     """View of a dense map as (maps, H, W, values that lie together)."""
-    if _is_channels_last(x):
+    if is_channels_last(x):
         return x.permute(0, 2, 3, 1)
     return x.view(-1, *x.shape[2:], 1)
 
@@ -94,9 +92,11 @@ def _reach(rows: slice, height: int) -> tuple[slice, slice]:
     return slice(top, bottom), slice(above, above + bottom - top)
 
 
-def _corners(height: int, width: int) -> Tensor:
+def _corners(height: int, width: int, device: torch.device) -> Tensor:
     """Flat position of the first element of every window, (H, W, 1), int32."""
-    rows, columns = (torch.arange(size, dtype=torch.int32) - 2 for size in (height, width))
+    rows, columns = (
+        torch.arange(size, dtype=torch.int32, device=device) - 2 for size in (height, width)
+    )
     return (rows[:, None] * width + columns)[..., None]
 
 
@@ -112,13 +112,13 @@ def _forward(x: Tensor, with_code: bool) -> tuple[Tensor, Tensor]:
     x = _dense(x)
     out = torch.empty_like(x)
     code = torch.empty_like(x, dtype=torch.uint8) if with_code else x.new_empty(0).byte()
-    if x.is_cuda:
+    if runs_triton(x):
         from .max_pool5x5_triton import max_pool5x5_triton
 
         max_pool5x5_triton(x, out, code if with_code else None)
     elif not with_code:
         pool_into(x, out)
-    elif _is_channels_last(x) and x.shape[3] >= 5:
+    elif is_channels_last(x) and x.shape[3] >= 5:
         _pool_with_code_channels_last(x, out, code)
     else:
         _pool_with_code(_grid(x), _grid(out), _grid(code))
@@ -194,7 +194,7 @@ def _pool_with_code(source: Tensor, target: Tensor, codes: Tensor) -> None:
 def _pool_with_code_channels_last(x: Tensor, out: Tensor, code: Tensor) -> None:
     """PyTorch's pooling, vectorised in this layout; its indices become codes an image at a time."""
     height, width = x.shape[2:]
-    corners = _corners(height, width)
+    corners = _corners(height, width, x.device)
     for n in range(len(x)):
         image = slice(n, n + 1)
         out[image], index = F.max_pool2d(x[image], 5, 1, 2, return_indices=True)
@@ -207,18 +207,16 @@ def _pool_with_code_channels_last(x: Tensor, out: Tensor, code: Tensor) -> None:
 
 def _backward(grad: Tensor, code: Tensor) -> Tensor:
     """Give each gradient to the position that its window's code names."""
-    channels_last = _is_channels_last(code)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    grad = grad.contiguous(memory_format=layout)
+    grad = grad.contiguous(memory_format=layout(code))
     out = torch.empty_like(grad)
-    if grad.is_cuda:
+    if runs_triton(grad):
         from .max_pool5x5_triton import max_pool5x5_backward_triton
 
         max_pool5x5_backward_triton(grad, code, out)
         return out
     channels, height, width = grad.shape[1:]
-    corners = _corners(height, width)
-    step = channels if channels_last else max(BLOCK // (height * width), 1)
+    corners = _corners(height, width, grad.device)
+    step = channels if is_channels_last(code) else max(BLOCK // (height * width), 1)
     for n in range(len(grad)):
         for channel in range(0, channels, step):
             part = slice(n, n + 1), slice(channel, channel + step)

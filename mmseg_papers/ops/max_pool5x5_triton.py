@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .layout import is_channels_last
 from .precision import accumulation_dtype
 
 BLOCK = 256
@@ -90,37 +91,35 @@ def _backward_kernel(
     tl.store(out + offset, total.to(out.dtype.element_ty), offset < numel)
 
 
-def _is_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
 def max_pool5x5_triton(x: Tensor, out: Tensor, code: Tensor | None) -> None:
     """Fill ``out`` with the pooled map and ``code`` with 8 * row + column of the maxima."""
     if x.numel() == 0:
         return
-    _pool_kernel[(triton.cdiv(x.numel(), BLOCK),)](
-        x,
-        out,
-        out if code is None else code,
-        *x.shape[1:],
-        x.numel(),
-        WITH_CODE=code is not None,
-        CHANNELS_LAST=_is_channels_last(x),
-        BLOCK=BLOCK,
-    )
+    with torch.cuda.device_of(x):
+        _pool_kernel[(triton.cdiv(x.numel(), BLOCK),)](
+            x,
+            out,
+            out if code is None else code,
+            *x.shape[1:],
+            x.numel(),
+            WITH_CODE=code is not None,
+            CHANNELS_LAST=is_channels_last(x),
+            BLOCK=BLOCK,
+        )
 
 
 def max_pool5x5_backward_triton(grad: Tensor, code: Tensor, out: Tensor) -> None:
     """Fill ``out`` with the gradient of the map that was pooled."""
     if grad.numel() == 0:
         return
-    _backward_kernel[(triton.cdiv(grad.numel(), BLOCK),)](
-        grad,
-        code,
-        out,
-        *grad.shape[1:],
-        grad.numel(),
-        DOUBLE=accumulation_dtype(grad) == torch.float64,
-        CHANNELS_LAST=_is_channels_last(grad),
-        BLOCK=BLOCK,
-    )
+    with torch.cuda.device_of(grad):
+        _backward_kernel[(triton.cdiv(grad.numel(), BLOCK),)](
+            grad,
+            code,
+            out,
+            *grad.shape[1:],
+            grad.numel(),
+            DOUBLE=accumulation_dtype(grad) == torch.float64,
+            CHANNELS_LAST=is_channels_last(grad),
+            BLOCK=BLOCK,
+        )

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .export import is_exporting, references_asked
+from .layout import is_channels_last
 
 POOLINGS = ("mean", "max")
 
@@ -133,8 +134,3 @@ def adaptive_bins(length: int, bins: int, device: torch.device) -> tuple[Tensor,
     stop = ((index + 1) * length + bins - 1) // bins
     place = torch.arange(length, device=device)[:, None]
     return (place >= start) & (place < stop), stop - start
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels of a pixel lie together in memory, and the pixels of a row do not."""
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .export import is_exporting
+from .layout import is_channels_last, layout
 from .precision import accumulation_dtype
-from .strip_means import is_channels_last, layout, strip_sums
+from .strip_means import strip_sums
+from .triton_device import runs_triton
 
 
 def strip_sum_reference(row: Tensor, column: Tensor) -> Tensor:
@@ -118,7 +120,7 @@ def _strip_sum_like(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
 
 
 def _uses_triton(x: Tensor) -> bool:
-    return x.is_cuda and x.dtype != torch.float64
+    return runs_triton(x) and x.dtype != torch.float64
 
 
 def _forward(

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .strip_means import is_channels_last, layout
+from .layout import is_channels_last, layout
 
 BLOCK_P, BLOCK_C, BLOCK_K = 64, 64, 32
 BLOCK = 1024
@@ -86,22 +86,23 @@ def strip_gate_triton(
     if x.numel() == 0:
         return out, gate
     grid = (triton.cdiv(height * width, BLOCK_P), triton.cdiv(c, BLOCK_C), n)
-    _gate_kernel[grid](
-        x,
-        *(s.permute(0, 2, 3, 1).contiguous() for s in (row, column)),
-        weight.contiguous(),
-        bias,
-        out,
-        gate,
-        *(c, row.shape[1], height, width),
-        c * height * width,
-        *((1, c) if is_channels_last(x) else (height * width, 1)),
-        KEEP_GATE=keeps_gate,
-        TF32=torch.backends.cudnn.allow_tf32,  # as the convolution that this replaces
-        BLOCK_P=BLOCK_P,
-        BLOCK_C=BLOCK_C,
-        BLOCK_K=BLOCK_K,
-    )
+    with torch.cuda.device_of(x):
+        _gate_kernel[grid](
+            x,
+            *(s.permute(0, 2, 3, 1).contiguous() for s in (row, column)),
+            weight.contiguous(),
+            bias,
+            out,
+            gate,
+            *(c, row.shape[1], height, width),
+            c * height * width,
+            *((1, c) if is_channels_last(x) else (height * width, 1)),
+            KEEP_GATE=keeps_gate,
+            TF32=torch.backends.cudnn.allow_tf32,  # as the convolution that this replaces
+            BLOCK_P=BLOCK_P,
+            BLOCK_C=BLOCK_C,
+            BLOCK_K=BLOCK_K,
+        )
     return out, gate
 
 
@@ -111,5 +112,6 @@ def gate_backward_triton(grad: Tensor, x: Tensor, gate: Tensor) -> tuple[Tensor,
     if x.numel():
         grid = (triton.cdiv(x.numel(), BLOCK),)
         grad = grad.contiguous(memory_format=layout(x))
-        _backward_kernel[grid](grad, x, gate, grad_x, grad_logits, x.numel(), BLOCK)
+        with torch.cuda.device_of(x):
+            _backward_kernel[grid](grad, x, gate, grad_x, grad_logits, x.numel(), BLOCK)
     return grad_x, grad_logits

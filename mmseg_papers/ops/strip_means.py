@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from .export import is_exporting
+from .layout import is_channels_last, layout
 from .precision import accumulation_dtype
+from .triton_device import runs_triton
 
 
 def strip_means_reference(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,16 +44,6 @@ def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
     return _strip_means(x if is_channels_last(x) else x.contiguous())
 
 
-def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels of a map are neighbours in memory."""
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def layout(x: Tensor) -> torch.memory_format:
-    """The memory format of a map."""
-    return torch.channels_last if is_channels_last(x) else torch.contiguous_format
-
-
 def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Sums of rows and columns, added up in ``dtype``.
 
@@ -62,7 +54,7 @@ def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     Returns:
         tuple[Tensor, Tensor]: (N, C, H, 1) and (N, C, 1, W) in the map's layout.
     """
-    if x.is_cuda:
+    if runs_triton(x):
         from .strip_means_triton import strip_sums_triton
 
         return strip_sums_triton(x, dtype)

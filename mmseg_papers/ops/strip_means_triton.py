@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .strip_means import layout
+from .layout import layout
 
 #: Rows that one program reads, and values of one of its rows.
 ROWS, BLOCK = 8, 2048
@@ -59,10 +59,11 @@ def strip_sums_triton(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     if x.numel():
         block_w = max(triton.next_power_of_2(width), 16)
         block_c = min(max(BLOCK // block_w, 1), 32)
-        _strip_sums_kernel[triton.cdiv(c, block_c), n, chunks](
-            *(x, row, columns, c, height, width, *x.stride()),
-            ROWS=ROWS,
-            BLOCK_C=block_c,
-            BLOCK_W=block_w,
-        )
+        with torch.cuda.device_of(x):
+            _strip_sums_kernel[triton.cdiv(c, block_c), n, chunks](
+                *(x, row, columns, c, height, width, *x.stride()),
+                ROWS=ROWS,
+                BLOCK_C=block_c,
+                BLOCK_W=block_w,
+            )
     return tuple(s.contiguous(memory_format=layout(x)) for s in (row, columns.sum(0)))

@@ -10,8 +10,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .export import is_exporting, is_traced
+from .layout import is_channels_last, layout
 from .precision import accumulation_dtype
 from .separable_bilinear import add_resized, is_separable_cheaper, resize_backward
+from .triton_device import runs_triton
 
 #: Bytes of the sum that are built at a time, four times as many in channels_last.
 BLOCK_BYTES = 4 << 20
@@ -152,14 +154,9 @@ def _check(xs, size, mode, align_corners) -> None:
         raise ValueError(f"size must be a height and a width of at least 1, got {tuple(size)}")
 
 
-def _layout(x: Tensor) -> torch.memory_format:
-    is_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if is_last else torch.contiguous_format
-
-
 def _empty_sum(x: Tensor, size: Sequence[int]) -> Tensor:
     return torch.empty(
-        (*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=_layout(x)
+        (*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=layout(x)
     )
 
 
@@ -170,13 +167,13 @@ def _forward(
     same = [x for x in xs if x.shape[2:] == size]
     others = [x for x in xs if x.shape[2:] != size]
     first = xs[0]
-    if first.is_cuda:
+    if runs_triton(first):
         from .upsample_add_triton import upsample_add_triton
 
         out = _empty_sum(first, size)
         upsample_add_triton(xs, mode, align_corners, relu, out)
         return out
-    if others and _layout(first) == torch.channels_last and not _is_half(first):
+    if others and is_channels_last(first) and not _is_half(first):
         resized, *others = (x.contiguous(memory_format=torch.channels_last) for x in others)
         out = _resize(resized, size, mode, align_corners)
         for x in same:
@@ -221,7 +218,7 @@ def _is_product(in_size: Sequence[int], size: Sequence[int], mode: str, out: Ten
     return (
         mode == "bilinear"
         and not _is_half(out)
-        and _layout(out) == torch.contiguous_format
+        and not is_channels_last(out)
         and is_separable_cheaper(in_size, size)
     )
 
@@ -242,7 +239,7 @@ def _blocks(out: Tensor) -> Iterator[tuple[int, slice]]:
 def _channels_of_a_block(x: Tensor) -> int:
     item = torch.finfo(accumulation_dtype(x)).bits // 8
     # Few channels of a channels_last map are slow to reach.
-    n_bytes = 4 * BLOCK_BYTES if _layout(x) == torch.channels_last else BLOCK_BYTES
+    n_bytes = 4 * BLOCK_BYTES if is_channels_last(x) else BLOCK_BYTES
     return max(n_bytes // (x.shape[2] * x.shape[3] * item), 1)
 
 
@@ -270,17 +267,16 @@ def _resize_backward(
 ) -> list[Tensor]:
     """Gradients of resized maps: the transposed interpolations of the sum's gradient."""
     sizes = list(zip(heights, widths, strict=True))
-    if not grad.is_cuda and all(_is_product(s, grad.shape[2:], mode, grad) for s in sizes):
+    if not runs_triton(grad) and all(_is_product(s, grad.shape[2:], mode, grad) for s in sizes):
         return resize_backward(grad.contiguous(), sizes, align_corners)
     gradients = [_empty_sum(grad, size) for size in sizes]
-    if grad.is_cuda:
+    if runs_triton(grad):
         from .upsample_add_triton import resize_backward_triton
 
         for gradient in gradients:
             resize_backward_triton(grad, mode, align_corners, gradient)
         return gradients
-    is_last = _layout(grad) == torch.channels_last
-    step = grad.shape[1] if is_last else _channels_of_a_block(grad)
+    step = grad.shape[1] if is_channels_last(grad) else _channels_of_a_block(grad)
     corners = () if mode == "nearest" else (align_corners,)
     backward = getattr(torch.ops.aten, f"upsample_{mode}2d_backward")
     for start in range(0, grad.shape[1], step):

@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .bilinear import bilinear_taps
+from .layout import is_channels_last, layout
 from .precision import accumulation_dtype
 
 BLOCK = 256
@@ -217,18 +218,12 @@ def _axis_readers(in_size: int, out_size: int, *args) -> tuple[Tensor, Tensor, T
     return torch.cat([start, stop]), torch.cat([lower, upper]), weight, most
 
 
-def _is_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
 def upsample_add_triton(
     xs: Sequence[Tensor], mode: str, align_corners: bool, relu: bool, out: Tensor
 ) -> None:
     """Fill ``out`` (N, C, H, W) with the sum of the resized maps."""
     if out.numel() == 0:
         return
-    channels_last = _is_channels_last(out)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
     xs = list(xs)
     while xs:
         now, xs = xs[:MAPS], xs[MAPS:]
@@ -236,49 +231,49 @@ def upsample_add_triton(
         if xs:  # a partial sum, in the accumulator's precision, is the next launch's first map
             total = torch.empty_like(out, dtype=accumulation_dtype(out))
             xs = [total, *xs]
-        maps = [x.contiguous(memory_format=layout) for x in now]
+        maps = [x.contiguous(memory_format=layout(out)) for x in now]
         args = (mode, align_corners, out.device, accumulation_dtype(out))
         tables = [_map_taps(tuple(x.shape[2:]), tuple(out.shape[2:]), *args) for x in maps]
         taps, weights = zip(*tables, strict=True)
         unused = MAPS - len(maps)
-        _sum_kernel[(triton.cdiv(out.numel(), BLOCK),)](
-            total,
-            *maps,
-            *maps[:1] * unused,
-            *taps,
-            *taps[:1] * unused,
-            *weights,
-            *weights[:1] * unused,
-            *(length for x in maps for length in x.shape[2:]),
-            *(1, 1) * unused,
-            *out.shape[1:],
-            out.numel(),
-            NUM=len(maps),
-            RELU=relu and not xs,
-            CHANNELS_LAST=channels_last,
-            BLOCK=BLOCK,
-        )
+        with torch.cuda.device_of(out):
+            _sum_kernel[(triton.cdiv(out.numel(), BLOCK),)](
+                total,
+                *maps,
+                *maps[:1] * unused,
+                *taps,
+                *taps[:1] * unused,
+                *weights,
+                *weights[:1] * unused,
+                *(length for x in maps for length in x.shape[2:]),
+                *(1, 1) * unused,
+                *out.shape[1:],
+                out.numel(),
+                NUM=len(maps),
+                RELU=relu and not xs,
+                CHANNELS_LAST=is_channels_last(out),
+                BLOCK=BLOCK,
+            )
 
 
 def resize_backward_triton(grad: Tensor, mode: str, align_corners: bool, out: Tensor) -> None:
     """Fill ``out`` (N, C, h, w) with the gradient of a map that was resized to ``grad``."""
     if out.numel() == 0:
         return
-    channels_last = _is_channels_last(out)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
     args = (mode, align_corners, grad.device, accumulation_dtype(grad))
     axes = [_axis_readers(out.shape[dim], grad.shape[dim], *args) for dim in (2, 3)]
     ranges, taps, weights, longest = zip(*axes, strict=True)
-    _backward_kernel[(triton.cdiv(out.numel(), BLOCK),)](
-        grad.contiguous(memory_format=layout),
-        out,
-        *ranges,
-        *taps,
-        *weights,
-        *out.shape[1:],
-        *grad.shape[2:],
-        *longest,
-        out.numel(),
-        CHANNELS_LAST=channels_last,
-        BLOCK=BLOCK,
-    )
+    with torch.cuda.device_of(out):
+        _backward_kernel[(triton.cdiv(out.numel(), BLOCK),)](
+            grad.contiguous(memory_format=layout(out)),
+            out,
+            *ranges,
+            *taps,
+            *weights,
+            *out.shape[1:],
+            *grad.shape[2:],
+            *longest,
+            out.numel(),
+            CHANNELS_LAST=is_channels_last(out),
+            BLOCK=BLOCK,
+        )

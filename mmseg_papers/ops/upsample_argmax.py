@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .bilinear import bilinear_taps
 from .export import is_exporting
 from .precision import accumulation_dtype
+from .triton_device import runs_triton
 
 #: Bytes of resized logits that are reduced to labels at a time, to stay in the cache.
 CHUNK_BYTES = 1 << 20
@@ -166,7 +167,7 @@ def _compute(
 ) -> tuple[Tensor, Tensor]:
     """Labels and confidence (empty if not asked for) of checked arguments."""
     labels, confidence = _empty_results(logits, out_size, with_confidence)
-    if logits.is_cuda:
+    if runs_triton(logits):
         from .upsample_argmax_triton import upsample_argmax_triton
 
         upsample_argmax_triton(

@@ -159,19 +159,20 @@ def upsample_argmax_triton(
     height, width = out_size
     if labels.numel() == 0:
         return
-    _kernel[(logits.shape[0] * height, triton.cdiv(width, BLOCK))](
-        logits,
-        labels,
-        confidence,
-        rows,
-        row_weights,
-        cols,
-        col_weights,
-        logits.shape[1],
-        height,
-        width,
-        *logits.stride(),
-        TWICE=tuple(out_size) != cropped,
-        WITH_CONFIDENCE=confidence.numel() > 0,
-        BLOCK=BLOCK,
-    )
+    with torch.cuda.device_of(logits):
+        _kernel[(logits.shape[0] * height, triton.cdiv(width, BLOCK))](
+            logits,
+            labels,
+            confidence,
+            rows,
+            row_weights,
+            cols,
+            col_weights,
+            logits.shape[1],
+            height,
+            width,
+            *logits.stride(),
+            TWICE=tuple(out_size) != cropped,
+            WITH_CONFIDENCE=confidence.numel() > 0,
+            BLOCK=BLOCK,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from .bilinear import bilinear_taps
 from .export import is_exporting
 from .precision import accumulation_dtype
+from .triton_device import runs_triton
 
 #: Bytes of resized logits held at a time: on a CPU a tile that stays in its caches.
 CPU_TILE_BYTES = 2 << 20
@@ -504,10 +504,6 @@ def _tiles(logits: Tensor, label: Tensor, align_corners: bool) -> Iterator[_Tile
                 yield _Tile(resized, image, row, column)
 
 
-def _runs_triton(logits: Tensor) -> bool:
-    return logits.is_cuda and importlib.util.find_spec("triton") is not None
-
-
 def _forward(
     logits: Tensor,
     label: Tensor,
@@ -521,7 +517,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if class_weight is not None:
         class_weight = class_weight.to(accumulation_dtype(logits)).contiguous()
-    if _runs_triton(logits):
+    if runs_triton(logits):
         from .upsample_cross_entropy_triton import cross_entropy_forward_triton as compute
     else:
         compute = _cross_entropy_forward_tiled
@@ -551,7 +547,7 @@ def _backward(
 ) -> Tensor:
     if class_weight is not None:
         class_weight = class_weight.to(lse.dtype).contiguous()
-    if _runs_triton(logits):
+    if runs_triton(logits):
         from .upsample_cross_entropy_triton import cross_entropy_backward_triton as compute
     else:
         compute = _cross_entropy_backward_tiled

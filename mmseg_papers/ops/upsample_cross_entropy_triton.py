@@ -260,9 +260,9 @@ def _constants(logits: Tensor, class_weight: Tensor | None, label_smoothing: flo
     """
     classes = logits.shape[1]
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    factors = torch.tensor(
-        [1 - label_smoothing, label_smoothing / classes, classes], dtype=dtype, device=logits.device
-    )
+    factors = torch.empty(3, dtype=dtype, device=logits.device)
+    for i, value in enumerate((1 - label_smoothing, label_smoothing / classes, classes)):
+        factors[i].fill_(value)  # on the device: a copy from the host would wait for it
     if class_weight is not None:
         factors[2] = class_weight.sum()
     return factors
@@ -296,29 +296,30 @@ def cross_entropy_forward_triton(
     grid = (images * height, triton.cdiv(width, FORWARD_COLUMNS))
     partial = constants.new_empty(grid[0] * grid[1], 4)
     if images:
-        _forward_kernel[grid](
-            logits,
-            label,
-            pixel_weight,
-            class_weight,
-            constants,
-            *bilinear_taps(in_height, height, align_corners, logits.device, constants.dtype),
-            *bilinear_taps(in_width, width, align_corners, logits.device, constants.dtype),
-            loss,
-            lse,
-            partial,
-            classes,
-            height,
-            width,
-            ignore_index,
-            *logits.stride(),
-            HAS_PIXEL_WEIGHT=pixel_weight is not None,
-            HAS_CLASS_WEIGHT=class_weight is not None,
-            SMOOTHS=label_smoothing > 0,
-            PER_PIXEL=per_pixel,
-            KEEPS_LSE=with_grad,
-            BLOCK=FORWARD_COLUMNS,
-        )
+        with torch.cuda.device_of(logits):
+            _forward_kernel[grid](
+                logits,
+                label,
+                pixel_weight,
+                class_weight,
+                constants,
+                *bilinear_taps(in_height, height, align_corners, logits.device, constants.dtype),
+                *bilinear_taps(in_width, width, align_corners, logits.device, constants.dtype),
+                loss,
+                lse,
+                partial,
+                classes,
+                height,
+                width,
+                ignore_index,
+                *logits.stride(),
+                HAS_PIXEL_WEIGHT=pixel_weight is not None,
+                HAS_CLASS_WEIGHT=class_weight is not None,
+                SMOOTHS=label_smoothing > 0,
+                PER_PIXEL=per_pixel,
+                KEEPS_LSE=with_grad,
+                BLOCK=FORWARD_COLUMNS,
+            )
     *totals, total = partial.sum(0)
     totals = torch.stack(totals)
     if per_pixel:
@@ -363,30 +364,31 @@ def cross_entropy_backward_triton(
         triton.cdiv(in_width, BACKWARD_COLUMNS),
         triton.cdiv(classes, BACKWARD_CLASSES),
     )
-    _backward_kernel[grid](
-        logits,
-        label.contiguous(),
-        upstream,
-        class_weight,
-        constants,
-        *rows,
-        *_reached(*rows[:2], in_height),
-        *cols,
-        *_reached(*cols[:2], in_width),
-        lse,
-        grad,
-        classes,
-        in_height,
-        in_width,
-        height,
-        width,
-        ignore_index,
-        *logits.stride(),
-        *grad.stride(),
-        HAS_UPSTREAM=upstream is not None,
-        HAS_CLASS_WEIGHT=class_weight is not None,
-        SMOOTHS=label_smoothing > 0,
-        BLOCK=BACKWARD_COLUMNS,
-        CLASSES=BACKWARD_CLASSES,
-    )
+    with torch.cuda.device_of(logits):
+        _backward_kernel[grid](
+            logits,
+            label.contiguous(),
+            upstream,
+            class_weight,
+            constants,
+            *rows,
+            *_reached(*rows[:2], in_height),
+            *cols,
+            *_reached(*cols[:2], in_width),
+            lse,
+            grad,
+            classes,
+            in_height,
+            in_width,
+            height,
+            width,
+            ignore_index,
+            *logits.stride(),
+            *grad.stride(),
+            HAS_UPSTREAM=upstream is not None,
+            HAS_CLASS_WEIGHT=class_weight is not None,
+            SMOOTHS=label_smoothing > 0,
+            BLOCK=BACKWARD_COLUMNS,
+            CLASSES=BACKWARD_CLASSES,
+        )
     return grad

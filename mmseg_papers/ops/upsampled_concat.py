@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .bilinear import bilinear_taps
 from .export import is_exporting, references_asked
+from .layout import is_channels_last
 from .precision import accumulation_dtype
 from .upsample_add import upsample_add
 
@@ -149,7 +150,7 @@ def _add_conv3x3_of_upsampled(
     x = F.interpolate(x, (rows, width), mode="bilinear", align_corners=align_corners)
     matrix = _vertical_matrix(rows, height, align_corners, dilation, y)
     step = dict(padding=(0, dilation), dilation=(1, dilation))
-    if y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous():
+    if is_channels_last(y):
         # A row of pixels with all their channels is one run in memory.
         total = y.permute(0, 2, 3, 1).reshape(images, height, width * outputs)
         for i, part in enumerate(matrix.split(rows, dim=1)):

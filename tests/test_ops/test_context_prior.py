@@ -74,15 +74,24 @@ def test_inference(size, channels, groups, memory_format, chunk_bytes, monkeypat
 @pytest.mark.parametrize("clamped_bce", [False, True])
 @pytest.mark.parametrize("has_statistics", [False, True])
 def test_training(
-    size, channels, groups, memory_format, chunk_bytes, clamped_bce, has_statistics, monkeypatch
+    size,
+    channels,
+    groups,
+    memory_format,
+    chunk_bytes,
+    clamped_bce,
+    has_statistics,
+    device,
+    monkeypatch,
 ):
-    monkeypatch.setitem(module().CHUNK_BYTES, "cpu", chunk_bytes)
+    monkeypatch.setitem(module().CHUNK_BYTES, device, chunk_bytes)
     tensors = inputs(size, channels, groups, memory_format)
+    tensors = [x.detach().to(device).requires_grad_() for x in tensors]
     positions = size[0] * size[1]
-    label = torch.randint(0, 4, (2, positions))
+    label = torch.randint(0, 4, (2, positions)).to(device)
     statistics = None
     if has_statistics:
-        statistics = tuple(torch.rand(2, positions, dtype=torch.float64) + 0.1)
+        statistics = tuple((torch.rand(2, positions, dtype=torch.float64) + 0.1).to(device))
     options = dict(statistics=statistics, groups=groups, clamped_bce=clamped_bce)
     *ours, used = context_prior_and_sums(*tensors, label, **options)
     *plain, expected = context_prior_and_sums_reference(*tensors, label, **options)

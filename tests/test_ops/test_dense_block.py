@@ -56,7 +56,8 @@ def run(function, layers, x, **options):
     y = function(x, layers, **options)
     torch.manual_seed(2)
     parameters = dict(layers.named_parameters())
-    grads = torch.autograd.grad(y, [x, *parameters.values()], torch.randn(y.shape, dtype=y.dtype))
+    upstream = torch.randn(y.shape, dtype=y.dtype).to(y.device)
+    grads = torch.autograd.grad(y, [x, *parameters.values()], upstream)
     return dict(
         y=y.detach(),
         **dict(zip(("x", *parameters), grads, strict=True)),
@@ -76,9 +77,9 @@ def assert_close(ours, plain, **tolerance):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("use", USES)
-def test_training(use, size, layout, recompute):
-    layers, options = make_layers(use), USES[use][1]
-    x = torch.randn(size, dtype=torch.float64).to(memory_format=layout)
+def test_training(use, size, layout, recompute, device):
+    layers, options = make_layers(use).to(device), USES[use][1]
+    x = torch.randn(size, dtype=torch.float64).to(device, memory_format=layout)
     ours = run(dense_block, layers, x, recompute=recompute, **options)
     plain = run(dense_block_reference, layers, x, **options)
     assert ours["0.norm2.num_batches_tracked"] == layers[0].norm2.num_batches_tracked + 1
@@ -102,9 +103,9 @@ def test_training_with_frozen_statistics(use, frozen):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("use", USES)
-def test_inference(use, size, layout):
-    layers, options = make_layers(use).eval(), USES[use][1]
-    x = torch.randn(size, dtype=torch.float64).to(memory_format=layout)
+def test_inference(use, size, layout, device):
+    layers, options = make_layers(use).eval().to(device), USES[use][1]
+    x = torch.randn(size, dtype=torch.float64).to(device, memory_format=layout)
     before = x.clone()
     with torch.no_grad():
         ours = dense_block(x, layers, **options)

@@ -28,7 +28,7 @@ def run(function, parts, x, pool):
     x = x.clone().requires_grad_()
     y = function(x, norm, conv, pool)
     torch.manual_seed(1)
-    upstream = torch.randn(y.shape, dtype=y.dtype)
+    upstream = torch.randn(y.shape, dtype=y.dtype).to(y.device)
     grads = torch.autograd.grad(y, [x, *norm.parameters(), *conv.parameters()], upstream)
     return [y.detach(), *grads, *norm.buffers()]
 
@@ -42,10 +42,10 @@ def assert_close(ours, plain, **tolerance):
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", SIZES)
-def test_value_gradient_and_statistics(size, layout, pool, training, monkeypatch):
+def test_value_gradient_and_statistics(size, layout, pool, training, device, monkeypatch):
     module = importlib.import_module("mmseg_papers.ops.norm_relu_conv1x1")
-    parts = make(bias=pool).train(training)
-    x = torch.randn(size, dtype=torch.float64).to(memory_format=layout)
+    parts = make(bias=pool).train(training).to(device)
+    x = torch.randn(size, dtype=torch.float64).to(device, memory_format=layout)
     plain = run(norm_relu_conv1x1_reference, parts, x, pool)
     for strip in (1, module.STRIP_BYTES):  # a row at a time, the whole map at once
         monkeypatch.setattr(module, "STRIP_BYTES", strip)

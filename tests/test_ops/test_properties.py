@@ -26,24 +26,27 @@ STRIDES = {
 
 
 class Drawing:
-    """Draws tensors of one number type, each in its own strides."""
+    """Draws tensors of one number type on one device, each in its own strides."""
 
-    def __init__(self, data, dtype):
+    def __init__(self, data, dtype, device="cpu"):
         self.data = data
         self.dtype = dtype
+        self.device = device
         self.random = torch.Generator().manual_seed(data.draw(st.integers(0, 9999), label="seed"))
 
     def __call__(self, strategy):
         return self.data.draw(strategy)
 
     def tensor(self, *shape):
-        values = torch.randn(shape, generator=self.random, dtype=torch.float64).to(self.dtype)
+        values = torch.randn(shape, generator=self.random, dtype=torch.float64)
+        values = values.to(self.device, self.dtype)
         strides = self.data.draw(st.sampled_from(sorted(STRIDES)), label=f"strides of {shape}")
         return STRIDES[strides](values)
 
     def labels(self, classes, *shape):
         label = torch.randint(classes, shape, generator=self.random)
-        return label.masked_fill(torch.rand(shape, generator=self.random) < 0.2, 255)
+        label = label.masked_fill(torch.rand(shape, generator=self.random) < 0.2, 255)
+        return label.to(self.device)
 
 
 def pyramid(draw, batch):
@@ -229,15 +232,16 @@ def outputs(result):
 @pytest.mark.parametrize("operation", OPERATIONS)
 @PROPERTY
 @given(data=st.data())
-def test_value_and_gradient_in_float64(operation, data):
-    (ours, plain), inputs = operation(Drawing(data, torch.float64))
+def test_value_and_gradient_in_float64(operation, device, data):
+    (ours, plain), inputs = operation(Drawing(data, torch.float64, device))
     inputs = [x.requires_grad_(operation not in NO_BACKWARD) for x in inputs]
     results = [outputs(function(*inputs)) for function in (ours, plain)]
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
     if operation in NO_BACKWARD:
         return
     weights = [
-        torch.randn(x.shape, dtype=x.dtype, generator=torch.manual_seed(0)) for x in results[1]
+        torch.randn(x.shape, dtype=x.dtype, generator=torch.manual_seed(0)).to(device)
+        for x in results[1]
     ]
     gradients = [torch.autograd.grad(result, inputs, weights) for result in results]
     torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-10)
@@ -247,9 +251,9 @@ def test_value_and_gradient_in_float64(operation, data):
 @pytest.mark.parametrize("operation", OPERATIONS)
 @PROPERTY
 @given(data=st.data())
-def test_value_in_lower_precision(operation, dtype, data):
+def test_value_in_lower_precision(operation, dtype, device, data):
     """Against the reference of the same values in float64, in units of the largest result."""
-    (ours, plain), inputs = operation(Drawing(data, dtype))
+    (ours, plain), inputs = operation(Drawing(data, dtype, device))
     results = outputs(ours(*inputs))
     expected = outputs(plain(*[x.double() for x in inputs]))
     for result, exact in zip(results, expected, strict=True):
@@ -264,11 +268,11 @@ def test_value_in_lower_precision(operation, dtype, data):
 @pytest.mark.parametrize("operation", OPERATIONS)
 @PROPERTY
 @given(data=st.data())
-def test_float32_under_autocast(operation, data):
+def test_float32_under_autocast(operation, device, data):
     """Products may run in bfloat16; nothing breaks where some steps do and others do not."""
-    (ours, plain), inputs = operation(Drawing(data, torch.float32))
+    (ours, plain), inputs = operation(Drawing(data, torch.float32, device))
     inputs = [x.requires_grad_(operation not in NO_BACKWARD) for x in inputs]
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16):
         results = outputs(ours(*inputs))
         if operation not in NO_BACKWARD:
             gradients = torch.autograd.grad(sum(x.float().sum() for x in results), inputs)
@@ -283,8 +287,8 @@ def test_float32_under_autocast(operation, data):
 
 @PROPERTY
 @given(data=st.data())
-def test_upsample_argmax(data):
-    draw = Drawing(data, data.draw(st.sampled_from([torch.float64, torch.float32])))
+def test_upsample_argmax(device, data):
+    draw = Drawing(data, data.draw(st.sampled_from([torch.float64, torch.float32])), device)
     logits = draw.tensor(draw(BATCH), draw(st.integers(2, 6)), draw(SIDE), draw(SIDE))
     size = draw(SIDE), draw(SIDE)
     options = dict(

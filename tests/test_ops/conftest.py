@@ -1,0 +1,19 @@
+"""Where an operation is tried."""
+
+import pytest
+
+from mmseg_papers.ops import triton_device
+
+
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.cuda),
+        pytest.param("cuda without Triton", marks=pytest.mark.cuda),
+    ]
+)
+def device(request, monkeypatch):
+    """The CPU; a GPU, by Triton kernels and by PyTorch alone."""
+    if request.param.endswith("without Triton"):
+        monkeypatch.setattr(triton_device, "_is_installed", lambda: False)
+    return request.param.split()[0]
