@@ -147,6 +147,6 @@ def update_running_statistics(norm: nn.Module, mean: Tensor, variance: Tensor, c
     momentum = norm.momentum
     if momentum is None:  # the average over all batches
         momentum = 1 / float(norm.num_batches_tracked)
-    unbiased = variance * (count / (count - 1))
+    unbiased = variance * (count / max(count - 1, 1))
     for running, batch in ((norm.running_mean, mean), (norm.running_var, unbiased)):
         running.mul_(1 - momentum).add_(batch.to(running), alpha=momentum)

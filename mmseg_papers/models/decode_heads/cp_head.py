@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...ops import context_prior, context_prior_and_sums, gather_context
+from ...ops.batch_norm import sync_group, update_running_statistics
 from ..layers import AggregationModule
 from ..losses import AffinityLoss, label_of_positions
 
@@ -214,9 +214,6 @@ class CPHead(BaseDecodeHead):
 
     def _streamed(self, value: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         conv, norm, loss = self.prior_conv.conv, self.prior_conv.norm, self.loss_prior_decode
-        group = None
-        if isinstance(norm, nn.SyncBatchNorm) and dist.is_initialized():
-            group = norm.process_group or dist.group.WORLD
         context, sums, statistics = context_prior_and_sums(
             value,
             conv.weight,
@@ -227,14 +224,8 @@ class CPHead(BaseDecodeHead):
             eps=norm.eps,
             groups=conv.groups,
             clamped_bce=loss.clamped_bce,
-            process_group=group,
+            process_group=sync_group(norm),
         )
         if norm.training:
-            norm.num_batches_tracked += 1
-            momentum = norm.momentum
-            if momentum is None:
-                momentum = 1 / norm.num_batches_tracked.item()
-            unbiased = statistics.var * (statistics.count / max(statistics.count - 1, 1))
-            norm.running_mean.lerp_(statistics.mean.to(norm.running_mean), momentum)
-            norm.running_var.lerp_(unbiased.to(norm.running_var), momentum)
+            update_running_statistics(norm, *statistics)
         return context, loss.from_sums(sums, label)
