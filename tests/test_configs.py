@@ -85,6 +85,26 @@ def test_pipelines_and_data_sets_build(name):
         Compose(config.tta_pipeline)
 
 
+#: Height and width of all images of a data set; those of others vary.
+IMAGE_SIZES = {"CityscapesDataset": (1024, 2048), "BDD100KDataset": (720, 1280)}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "_own-" not in name])
+def test_tta_holds_the_size_of_the_plain_test(name):
+    config = load(name)
+    dataset = config.test_dataloader.dataset
+    size = IMAGE_SIZES.get(dataset.type, (375, 500))
+
+    def resized(*steps):
+        image = np.zeros((*size, 3), np.uint8)
+        return Compose(steps)(dict(img=image, img_shape=size, scale_factor=(1, 1)))["img"].shape
+
+    plain = resized(*[step for step in dataset.pipeline if step.type == "Resize"])
+    resizes = config.tta_pipeline[1].transforms[0]
+    assert {step.type for step in resizes} == {"Resize"}
+    assert plain in [resized(step) for step in resizes]
+
+
 def test_stand_alone():
     """MMEngine answers a reference into mmseg by installing another mmseg."""
     for file in CONFIGS.rglob("*.py"):

@@ -23,8 +23,8 @@ tta_pipeline = [
         type="TestTimeAug",
         transforms=[
             [
-                dict(type="Resize", scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+                dict(type="Resize", scale=(4096, 425 * quarters // 4), keep_ratio=True)
+                for quarters in range(2, 8)  # 0.5, 0.75, .. 1.75 of the short side 425
             ],
             [dict(type="LoadAnnotations", num_classes=40)],
             [dict(type="PackSegInputs")],
