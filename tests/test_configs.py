@@ -18,10 +18,7 @@ from .generated_data import CROP, data_sets, shrink
 #: Folder of configs -> options that its models need beyond what ``shrink`` sets.
 OPTIONS: dict[str, dict] = {
     # The prior fits one crop, which smaller test images are padded to.
-    "cpnet": {
-        "model.decode_head.prior_size": (CROP[0] // 8, CROP[1] // 8),
-        "model.data_preprocessor.test_cfg.size": CROP,
-    },
+    "cpnet": {"model.decode_head.prior_size": (CROP[0] // 8, CROP[1] // 8)},
     # Evaluates at the generated images' size instead of padding them to the data set's.
     "deeplabv3": {"model.data_preprocessor.test_cfg": None},
     "deeplabv3plus": {"model.data_preprocessor.test_cfg": None},
