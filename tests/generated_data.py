@@ -82,6 +82,8 @@ def shrink(config: Config, root: Path, **options) -> Config:
     config.model.data_preprocessor.update(size=CROP)
     if config.model.test_cfg.get("mode") == "slide":
         config.model.test_cfg.update(crop_size=CROP, stride=(CROP[0] * 2 // 3, CROP[1] * 2 // 3))
+        if config.model.data_preprocessor.get("test_cfg"):  # pads to a window
+            config.model.data_preprocessor.test_cfg.update(size=CROP)
     config.train_cfg.update(max_iters=2, val_interval=2)
     # Checkpoints of full-size models would be written for nothing.
     config.default_hooks.update(checkpoint=None, logger=dict(type="LoggerHook", interval=1))

@@ -18,10 +18,7 @@ from .generated_data import CROP, data_sets, shrink
 #: Folder of configs -> options that its models need beyond what ``shrink`` sets.
 OPTIONS: dict[str, dict] = {
     # The prior fits one crop, which smaller test images are padded to.
-    "cpnet": {
-        "model.decode_head.prior_size": (CROP[0] // 8, CROP[1] // 8),
-        "model.data_preprocessor.test_cfg.size": CROP,
-    },
+    "cpnet": {"model.decode_head.prior_size": (CROP[0] // 8, CROP[1] // 8)},
     # Evaluates at the generated images' size instead of padding them to the data set's.
     "deeplabv3": {"model.data_preprocessor.test_cfg": None},
     "deeplabv3plus": {"model.data_preprocessor.test_cfg": None},
@@ -83,6 +80,26 @@ def test_pipelines_and_data_sets_build(name):
             assert {len(names)} == classes
     if "tta_pipeline" in config:
         Compose(config.tta_pipeline)
+
+
+#: Height and width of all images of a data set; those of others vary.
+IMAGE_SIZES = {"CityscapesDataset": (1024, 2048), "BDD100KDataset": (720, 1280)}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "_own-" not in name])
+def test_tta_holds_the_size_of_the_plain_test(name):
+    config = load(name)
+    dataset = config.test_dataloader.dataset
+    size = IMAGE_SIZES.get(dataset.type, (375, 500))
+
+    def resized(*steps):
+        image = np.zeros((*size, 3), np.uint8)
+        return Compose(steps)(dict(img=image, img_shape=size, scale_factor=(1, 1)))["img"].shape
+
+    plain = resized(*[step for step in dataset.pipeline if step.type == "Resize"])
+    resizes = config.tta_pipeline[1].transforms[0]
+    assert {step.type for step in resizes} == {"Resize"}
+    assert plain in [resized(step) for step in resizes]
 
 
 def test_stand_alone():

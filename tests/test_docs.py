@@ -126,7 +126,7 @@ def parameters(cls):
 def test_options_in_the_tables_of_classes_exist(page):
     public = {
         name: getattr(package, name)
-        for package in vars(mmseg_papers.models).values()
+        for package in (*vars(mmseg_papers.models).values(), mmseg_papers.datasets)
         for name in getattr(package, "__all__", ())
     }
     for name, text in re.findall(r"`(\w+)` \(options? ([^)]*)\)", read(page)):

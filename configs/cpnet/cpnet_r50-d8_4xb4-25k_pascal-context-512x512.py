@@ -25,8 +25,8 @@ tta_pipeline = [
         type="TestTimeAug",
         transforms=[
             [
-                dict(type="Resize", scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.5, 1.75)
+                dict(type="Resize", scale=(int(520 * s), int(520 * s)), keep_ratio=True)
+                for s in (0.5, 0.75, 1.0, 1.5, 1.75)
             ],
             [
                 dict(type="RandomFlip", prob=0.0, direction="horizontal"),

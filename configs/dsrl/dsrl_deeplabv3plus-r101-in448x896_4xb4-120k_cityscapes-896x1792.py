@@ -5,6 +5,11 @@ train_pipeline[2].update(scale=(1792, 896))
 train_pipeline[3].update(crop_size=crop_size)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=(1792, 896))
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type="Resize", scale=(448 * quarters, 224 * quarters), keep_ratio=True)
+    for quarters in range(2, 8)
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -5,11 +5,7 @@ _base_ = [
 ]
 # DSRL around a network of mmseg's own: three entries beside backbone and heads.
 norm_cfg = dict(type="SyncBN", requires_grad=True)
-head = dict(
-    num_classes=19,
-    norm_cfg=norm_cfg,
-    loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
-)
+loss_decode = dict(type="CrossEntropyLoss", avg_non_ignore=True)
 model = dict(
     type="DSRLEncoderDecoder",
     data_preprocessor=dict(
@@ -31,10 +27,25 @@ model = dict(
         init_cfg=dict(type="Pretrained", checkpoint="open-mmlab://resnet50_v1c"),
     ),
     decode_head=dict(
-        type="PSPHead", in_channels=2048, in_index=3, channels=512, pool_scales=(1, 2, 3, 6), **head
+        type="PSPHead",
+        in_channels=2048,
+        in_index=3,
+        channels=512,
+        pool_scales=(1, 2, 3, 6),
+        num_classes=19,
+        norm_cfg=norm_cfg,
+        loss_decode=loss_decode,
     ),
     auxiliary_head=dict(
-        type="FCNHead", in_channels=1024, in_index=2, channels=256, num_convs=1, **head
+        type="FCNHead",
+        in_channels=1024,
+        in_index=2,
+        channels=256,
+        num_convs=1,
+        concat_input=False,
+        num_classes=19,
+        norm_cfg=norm_cfg,
+        loss_decode=dict(loss_decode, loss_weight=0.4),
     ),
     sisr_head=dict(type="SISRHead", in_channels=(256, 2048), in_index=(0, 3)),
     feature_transform=dict(in_channels=512, out_channels=32, norm_cfg=norm_cfg),

@@ -6,6 +6,11 @@ train_pipeline[2].scale = (160, 120)
 train_pipeline[4].crop_size = crop_size
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = (160, 120)
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type="Resize", scale=(40 * quarters, 30 * quarters), keep_ratio=True)
+    for quarters in range(2, 8)
+]
 model = dict(
     data_preprocessor=dict(size=crop_size),
     height_attention=dict(

@@ -5,7 +5,7 @@ _base_ = [
     "../_base_/schedules/schedule_60k.py",
 ]
 model = dict(
-    data_preprocessor=dict(size={{_base_.crop_size}}),
+    data_preprocessor=dict(size={{_base_.crop_size}}, test_cfg=dict(size={{_base_.crop_size}})),
     decode_head=dict(num_classes=59),
     test_cfg=dict(mode="slide", crop_size=(480, 480), stride=(320, 320)),
 )

@@ -7,7 +7,7 @@ _base_ = [
 # Of the authors' OCR branch: align_corners=True and BN momentum 0.1.
 norm_cfg = dict(momentum=0.1)
 model = dict(
-    data_preprocessor=dict(size={{_base_.crop_size}}),
+    data_preprocessor=dict(size={{_base_.crop_size}}, test_cfg=dict(size={{_base_.crop_size}})),
     backbone=dict(align_corners=True, norm_cfg=norm_cfg),
     decode_head=dict(
         num_classes=171,

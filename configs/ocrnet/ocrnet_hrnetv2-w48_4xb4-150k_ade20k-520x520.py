@@ -5,7 +5,7 @@ _base_ = [
     "../_base_/schedules/schedule_150k.py",
 ]
 model = dict(
-    data_preprocessor=dict(size={{_base_.crop_size}}),
+    data_preprocessor=dict(size={{_base_.crop_size}}, test_cfg=dict(size={{_base_.crop_size}})),
     # The authors leave the coarse loss unreduced: its mean counts ignored pixels, too.
     decode_head=[
         dict(head, num_classes=150, loss_decode=loss)

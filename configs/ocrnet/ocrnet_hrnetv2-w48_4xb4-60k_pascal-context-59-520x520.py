@@ -5,7 +5,7 @@ _base_ = [
     "../_base_/schedules/schedule_60k.py",
 ]
 model = dict(
-    data_preprocessor=dict(size={{_base_.crop_size}}),
+    data_preprocessor=dict(size={{_base_.crop_size}}, test_cfg=dict(size={{_base_.crop_size}})),
     decode_head=[dict(head, num_classes=59) for head in _base_.model.decode_head],
     test_cfg=dict(mode="slide", crop_size=(520, 520), stride=(346, 346)),
 )

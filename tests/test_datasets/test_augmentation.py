@@ -28,6 +28,18 @@ def test_resizes_relative_to_the_image():
     assert np.mean(ratios) == pytest.approx(1.25, abs=0.08)
 
 
+def test_short_side_has_a_minimum():
+    resize = TRANSFORMS.build(
+        dict(type="RandomRelativeResize", ratio_range=(0.5, 2.0), min_short_side=35)
+    )
+    for size in ((40, 60), (100, 30), (7, 9)):
+        short = [min(resize(sample(size))["img"].shape[:2]) for _ in range(200)]
+        assert min(short) == 35
+        assert max(short) <= max(2 * min(size), 35)
+        below = (35 / min(size) - 0.5) / 1.5  # share of the factors that are raised
+        assert short.count(35) / 200 == pytest.approx(min(below, 1), abs=0.12)
+
+
 def test_blurs_the_image_by_chance():
     blur = TRANSFORMS.build(dict(type="RandomGaussianBlur", prob=0.3))
     before = sample()
@@ -46,6 +58,10 @@ def test_blurs_the_image_by_chance():
     [
         (dict(type="RandomRelativeResize", ratio_range=(2.0, 0.5)), r"got \(2\.0, 0\.5\)"),
         (dict(type="RandomRelativeResize", ratio_range=(0.0, 1.0)), "ratio_range must be"),
+        (
+            dict(type="RandomRelativeResize", ratio_range=(1.0, 2.0), min_short_side=-1),
+            "min_short_side must not be negative, got -1",
+        ),
         (dict(type="RandomGaussianBlur", prob=2), r"prob must be in \[0, 1\], got 2"),
         (dict(type="RandomGaussianBlur", kernel_size=4), "kernel_size must be odd, got 4"),
     ],

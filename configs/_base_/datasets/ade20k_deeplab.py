@@ -24,6 +24,12 @@ test_pipeline = [
     dict(type="LoadAnnotations", num_classes=150),
     dict(type="PackSegInputs"),
 ]
+# The longer side 257, 385, .. 897.
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type="Resize", scale=(128 * quarters + 1, 128 * quarters + 1), keep_ratio=True)
+    for quarters in range(2, 8)
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -15,6 +15,12 @@ test_pipeline = [
     dict(type="LoadAnnotations", num_classes=19),
     dict(type="PackSegInputs"),
 ]
+# 0.5, 0.75, .. 1.75 of the test size.
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type="Resize", scale=(256 * quarters, 128 * quarters), keep_ratio=True)
+    for quarters in range(2, 8)
+]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -17,4 +17,8 @@ train_pipeline = [
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type="Resize", scale_factor=quarters / 4, keep_ratio=True) for quarters in (3, 4, 5)
+]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))

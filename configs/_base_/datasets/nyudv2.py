@@ -1,19 +1,18 @@
 # NYU Depth v2, 40 classes: 795 train and 654 test images.
-# Scales and crop as the authors of Light-Weight RefineNet: short side at least 350.
+# Scales and crop as the authors of Light-Weight RefineNet for NYUDv2; images of their own size.
 dataset_type = "NYUDv2Dataset"
 data_root = "data/nyudv2"
 crop_size = (500, 500)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", num_classes=40),
-    dict(type="RandomResize", scale=(4096, 425), ratio_range=(0.82, 2.0), keep_ratio=True),
+    dict(type="RandomRelativeResize", ratio_range=(0.5, 2.0), min_short_side=350),
     dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(4096, 425), keep_ratio=True),
     dict(type="LoadAnnotations", num_classes=40),
     dict(type="PackSegInputs"),
 ]

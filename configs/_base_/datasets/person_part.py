@@ -1,19 +1,18 @@
 # PASCAL-Person-Part, 7 classes: 1716 train and 1817 test images.
-# Scales and crop as the authors of Light-Weight RefineNet: short side at least 350.
+# Scales and crop as the authors of Light-Weight RefineNet for NYUDv2; images of their own size.
 dataset_type = "PascalPersonPartDataset"
 data_root = "data/person_part"
 crop_size = (500, 500)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", num_classes=7),
-    dict(type="RandomResize", scale=(4096, 375), ratio_range=(0.93, 2.0), keep_ratio=True),
+    dict(type="RandomRelativeResize", ratio_range=(0.5, 2.0), min_short_side=350),
     dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(4096, 375), keep_ratio=True),
     dict(type="LoadAnnotations", num_classes=7),
     dict(type="PackSegInputs"),
 ]

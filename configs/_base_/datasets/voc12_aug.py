@@ -23,8 +23,8 @@ tta_pipeline = [
         type="TestTimeAug",
         transforms=[
             [
-                dict(type="Resize", scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+                dict(type="Resize", scale=(512 * quarters, 128 * quarters), keep_ratio=True)
+                for quarters in range(2, 8)  # 0.5, 0.75, .. 1.75 of the short side 512
             ],
             [
                 dict(type="RandomFlip", prob=0.0, direction="horizontal"),

@@ -22,6 +22,11 @@ test_pipeline = [
     dict(type="LoadAnnotations", num_classes=21),
     dict(type="PackSegInputs"),
 ]
+# 0.5, 0.75, .. 1.75 of the image.
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type="Resize", scale_factor=quarters / 4, keep_ratio=True) for quarters in range(2, 8)
+]
 train_dataloader = dict(
     dataset=dict(
         datasets=[

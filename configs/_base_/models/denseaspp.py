@@ -31,7 +31,7 @@ model = dict(
         num_classes=19,
         norm_cfg=dict(type="SyncBN", requires_grad=True, momentum=0.0003),
         align_corners=True,
-        loss_decode=dict(type="CrossEntropyLoss"),
+        loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
     ),
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),
