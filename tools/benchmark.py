@@ -183,6 +183,7 @@ def train_step(
     forward = torch.compile(model) if compiled else model
 
     def run() -> list[Tensor | tuple[Tensor, ...]]:
+        torch.manual_seed(0)  # HANet shifts positions at random
         model.zero_grad(set_to_none=True)
         with plain_or_ours(variant), half_precision(compiled):
             loss, _ = model.parse_losses(forward(images, labels, mode="loss"))
