@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
 from rich.progress import track
 
 from . import LINE, __version__
@@ -78,6 +79,7 @@ def on_own_data(
     parts = ("model", "train_dataloader", "val_dataloader", "test_dataloader")
     if missing := [part for part in parts if part not in config]:
         raise ValueError(f"config {config.filename} has no {', '.join(missing)}")
+    init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
 
     def adapt(part: Any) -> None:

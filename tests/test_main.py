@@ -1,5 +1,8 @@
 """``python -m mmseg_papers``."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -79,6 +82,20 @@ def test_config_on_own_data(tmp_path, capsys):
     (crop,) = (s for s in config.train_dataloader.dataset.pipeline if s.type == "RandomCrop")
     assert tuple(crop.crop_size) == (360, 480)
     assert "CamVid" not in file.read_text()
+
+
+def test_config_on_own_data_in_a_process_of_its_own(tmp_path):
+    """Nothing else has set a scope there."""
+    name = "hrnetv2_w18-small-v2_1xb4-4k_own-512x512"
+    argv = [name, "--data-root", "data/mine", "--classes", "a", "b", "--dest", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mmseg_papers", "config", *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / f"{name}.py").exists()
 
 
 def test_own_data_in_a_cascade_drops_the_old_class_weights():

@@ -42,7 +42,9 @@ class FusedSegTTAModel(SegTTAModel):
         first: list[tuple] = []
         number = 0
         for batch in _augmentations(data):
-            samples.clear()  # and their logits with them, before those of the next exist
+            for sample in samples:  # the loader's batch holds them until all are through
+                if hasattr(sample, "seg_logits"):
+                    del sample.seg_logits
             samples = self.module.test_step(batch)
             if number == 0:
                 first = [(sample.get("gt_sem_seg"), sample.get("img_path")) for sample in samples]

@@ -17,7 +17,7 @@ ORIGINAL = (40, 52)
 
 
 def augmented(count=1, scales=((40, 52), (33, 46), (64, 80))):
-    """A batch as TestTimeAug gives it: every scale, plain and flipped, with labels."""
+    """A batch of TestTimeAug as the loader collates it: every scale, plain and flipped."""
     data = dict(inputs=[], data_samples=[])
     for size in scales:
         for flip in (False, True):
@@ -32,7 +32,7 @@ def augmented(count=1, scales=((40, 52), (33, 46), (64, 80))):
             data["inputs"].append(
                 [torch.randint(256, (3, *size), dtype=torch.uint8) for _ in range(count)]
             )
-            data["data_samples"].append(samples)
+            data["data_samples"].append(tuple(samples))  # as pseudo_collate
     return data
 
 
