@@ -74,7 +74,8 @@ def on_own_data(
         Config: The config.
 
     Raises:
-        ValueError: If the config trains nothing, or the data set refuses an option.
+        ValueError: If the config trains nothing, a head has no ``num_classes``, or the data set
+            refuses an option.
     """
     parts = ("model", "train_dataloader", "val_dataloader", "test_dataloader")
     if missing := [part for part in parts if part not in config]:
@@ -111,6 +112,11 @@ def on_own_data(
     for name in ("decode_head", "auxiliary_head"):
         heads = config.model.get(name) or []
         for head in heads if isinstance(heads, list) else [heads]:
+            if "num_classes" not in head:
+                raise ValueError(
+                    f"{name} {head.get('type')} of {config.filename} has no num_classes of its "
+                    "own; set the classes of its parts and the data sets in a config of yours"
+                )
             head.num_classes = len(classes)
             losses = head.get("loss_decode") or []
             for loss in losses if isinstance(losses, list) else [losses]:

@@ -109,6 +109,14 @@ def test_own_data_in_a_cascade_drops_the_old_class_weights():
     assert "class_weight" not in config.pretty_text
 
 
+def test_own_data_needs_heads_with_classes():
+    config = Config(dict(model=dict(decode_head=dict(type="IterativeDecodeHead"))))
+    for split in ("train", "val", "test"):
+        config[f"{split}_dataloader"] = dict()
+    with pytest.raises(ValueError, match=r"decode_head IterativeDecodeHead .* has no num_classes"):
+        on_own_data(config, "data/mine", ("a", "b"))
+
+
 def test_own_data_needs_both_options():
     with pytest.raises(SystemExit):
         main(["config", NAME, "--classes", "road"])

@@ -231,9 +231,9 @@ def model_tasks(
         "train": Task(
             f"train: {stem}",
             partial(train_step, batch=batch, **options),
-            # Rounding turns signs, of ReLUs and of DSRL's absolute differences. Exact comparisons
-            # are the tests'; this one sees that both variants compute the same.
-            tolerances=(5e-2,) if compiled else (1e-4, 1e-2),
+            # Rounding grows backwards through deep random networks, to 3e-3 of the gradient in
+            # HRNetV2-W48 and OCR at 64 x 128. In float64 they agree to 1e-14.
+            tolerances=(5e-2,) if compiled else (1e-5, 1e-2),
         ),
         # Rounding moves a label only where two classes tie.
         "evaluate": Task(
