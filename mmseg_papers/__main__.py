@@ -8,20 +8,24 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
 from rich.progress import track
 
 from . import LINE, __version__
-from .apis import Entry, Predictor, download, entries, entry, find_files, predict_files
-from .apis.zoo import CONFIGS, MIM, packaged_configs, resolved_config
-from .datasets import FolderDataset
-from .models.option_errors import naming_options
+from .apis import (
+    Entry,
+    Predictor,
+    download,
+    entries,
+    entry,
+    find_files,
+    on_own_data,
+    predict_files,
+)
+from .apis.zoo import MIM, packaged_configs, resolved_config
 from .stack import LINES, installed_version
 
 #: Verbs that are tools of ``mim run mmseg_papers``, too.
@@ -53,75 +57,6 @@ def environment() -> dict[str, str]:
         "GPU": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         or "none; everything runs on the CPU",
     }
-
-
-def on_own_data(
-    config: Config, data_root: str, classes: Sequence[str], data_options: dict | None = None
-) -> Config:
-    """Turn a config to data of one's own, in the layout of ``configs/_base_/datasets/own.py``.
-
-    Data sets, pipelines and evaluators become those of that file; crop size, batch size, model and
-    schedule stay. Class weights of the old classes are dropped.
-
-    Args:
-        config (Config): Any config of MMSegmentation; changed in place.
-        data_root (str): Folder with ``images`` and ``annotations``.
-        classes (Sequence[str]): Names of the classes, in the order of their indices.
-        data_options (dict, optional): More options of the data sets, such as ``label_colors``; see
-            :class:`mmseg_papers.datasets.FolderDataset`.
-
-    Returns:
-        Config: The config.
-
-    Raises:
-        ValueError: If the config trains nothing, a head has no ``num_classes``, or the data set
-            refuses an option.
-    """
-    parts = ("model", "train_dataloader", "val_dataloader", "test_dataloader")
-    if missing := [part for part in parts if part not in config]:
-        raise ValueError(f"config {config.filename} has no {', '.join(missing)}")
-    init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
-    own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
-
-    def adapt(part: Any) -> None:
-        members = part.values() if isinstance(part, dict) else part
-        for member in members if isinstance(part, (dict, list, tuple)) else ():
-            adapt(member)
-        if not isinstance(part, dict):
-            return
-        for option, value in (
-            ("data_root", data_root),
-            ("classes", tuple(classes)),
-            ("num_classes", len(classes)),
-            ("crop_size", config.get("crop_size", own.crop_size)),
-        ):
-            if option in part:
-                part[option] = value
-
-    adapt(own._cfg_dict)
-    for key, value in own.items():
-        if key.endswith("_dataloader"):
-            batch_size = config[key].get("batch_size", value.batch_size)
-            dataset = dict(value.dataset, **(data_options or {}))
-            with naming_options(dataset, "--data-options"):
-                FolderDataset(**{k: v for k, v in dataset.items() if k != "type"}, lazy_init=True)
-            value = dict(value, batch_size=batch_size, dataset=dataset)
-        config[key] = value
-    for name in ("tta_pipeline", "dataset_type", "class_weight"):  # of the old data
-        config.pop(name, None)
-    for name in ("decode_head", "auxiliary_head"):
-        heads = config.model.get(name) or []
-        for head in heads if isinstance(heads, list) else [heads]:
-            if "num_classes" not in head:
-                raise ValueError(
-                    f"{name} {head.get('type')} of {config.filename} has no num_classes of its "
-                    "own; set the classes of its parts and the data sets in a config of yours"
-                )
-            head.num_classes = len(classes)
-            losses = head.get("loss_decode") or []
-            for loss in losses if isinstance(losses, list) else [losses]:
-                loss.pop("class_weight", None)
-    return config
 
 
 def write_config(config: Config, folder: Path) -> Path:

@@ -86,7 +86,7 @@ def test_pipelines_and_data_sets_build(name):
 IMAGE_SIZES = {"CityscapesDataset": (1024, 2048), "BDD100KDataset": (720, 1280)}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "_own-" not in name])
+@pytest.mark.parametrize("name", NAMES)
 def test_tta_holds_the_size_of_the_plain_test(name):
     config = load(name)
     dataset = config.test_dataloader.dataset

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 import mmseg_papers
-from mmseg_papers.__main__ import main, on_own_data, packaged_configs
+from mmseg_papers.__main__ import main, packaged_configs
 
 NAME = "hrnetv2_w48_4xb3-120k_cityscapes-512x1024"
 
@@ -96,25 +96,6 @@ def test_config_on_own_data_in_a_process_of_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / f"{name}.py").exists()
-
-
-def test_own_data_in_a_cascade_drops_the_old_class_weights():
-    loss = dict(type="CrossEntropyLoss", class_weight=[1.0] * 19)
-    heads = [dict(num_classes=19, loss_decode=loss), dict(num_classes=19, loss_decode=[loss])]
-    config = Config(dict(model=dict(decode_head=heads), class_weight=[1.0] * 19))
-    for split in ("train", "val", "test"):
-        config[f"{split}_dataloader"] = dict()
-    config = on_own_data(config, "data/mine", ("a", "b", "c"))
-    assert [head.num_classes for head in config.model.decode_head] == [3, 3]
-    assert "class_weight" not in config.pretty_text
-
-
-def test_own_data_needs_heads_with_classes():
-    config = Config(dict(model=dict(decode_head=dict(type="IterativeDecodeHead"))))
-    for split in ("train", "val", "test"):
-        config[f"{split}_dataloader"] = dict()
-    with pytest.raises(ValueError, match=r"decode_head IterativeDecodeHead .* has no num_classes"):
-        on_own_data(config, "data/mine", ("a", "b"))
 
 
 def test_own_data_needs_both_options():

@@ -18,7 +18,7 @@ model = dict(
     data_preprocessor=dict(size=crop_size),
     sssr=dict(type="BilinearSSSR"),
     sisr_head=dict(upsampler="deconv", loss_weight=0.5),
-    feature_transform=dict(in_channels=19, out_channels=3),
+    feature_transform=dict(out_channels=3),
     loss_fa=dict(normalize=False, reduction="sum", loss_weight=0.5),
     fa_source="output",
 )

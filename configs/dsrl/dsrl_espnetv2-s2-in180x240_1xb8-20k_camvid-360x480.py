@@ -7,6 +7,4 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size={{_base_.crop_size}}),
     decode_head=dict(num_classes=11, void_class=False),
-    sssr=dict(channels=11),
-    feature_transform=dict(in_channels=5),
 )

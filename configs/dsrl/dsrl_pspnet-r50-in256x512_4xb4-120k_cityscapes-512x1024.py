@@ -48,7 +48,7 @@ model = dict(
         loss_decode=dict(loss_decode, loss_weight=0.4),
     ),
     sisr_head=dict(type="SISRHead", in_channels=(256, 2048), in_index=(0, 3)),
-    feature_transform=dict(in_channels=512, out_channels=32, norm_cfg=norm_cfg),
+    feature_transform=dict(out_channels=32, norm_cfg=norm_cfg),
     loss_fa=dict(type="FeatureAffinityLoss"),
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),

@@ -2,6 +2,7 @@
 
 from .complexity import multiply_adds
 from .huge_image import predict_huge_image
+from .own_data import on_own_data
 from .predict_files import find_files, predict_files
 from .predictor import Prediction, Predictor, load_model
 from .zoo import Entry, Paper, build_model, download, entries, entry, papers
@@ -18,6 +19,7 @@ __all__ = [
     "find_files",
     "load_model",
     "multiply_adds",
+    "on_own_data",
     "papers",
     "predict_files",
     "predict_huge_image",

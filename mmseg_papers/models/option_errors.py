@@ -16,9 +16,6 @@ from mmseg import registry as mmseg_registries
 #: ``mmseg``'s registries and MMEngine's above them.
 REGISTRIES = [r for r in vars(mmseg_registries).values() if isinstance(r, Registry)]
 
-#: What ``str`` of a ``KeyError`` puts around its text.
-QUOTES = "\"'"
-
 
 @contextmanager
 def naming_options(config: dict, place: str) -> Iterator[None]:
@@ -45,7 +42,9 @@ def naming_options(config: dict, place: str) -> Iterator[None]:
             demand = str(error) or f"{frame.line} in {frame.filename}, line {frame.lineno}"
             message = f"{what} is refused: {demand}"
         if message is None:
-            message = f"{what} cannot be built: {str(error).strip(QUOTES)}"
+            # str() of a KeyError puts quotes around its text.
+            text = error.args[0] if isinstance(error, KeyError) and error.args else error
+            message = f"{what} cannot be built: {text}"
         raise ValueError(message) from error
 
 
@@ -66,20 +65,28 @@ def near_names(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f". Did you mean {', '.join(near)}?" if near else ""
 
 
-def _typed(part: Any, place: str) -> Iterator[tuple[str, dict]]:
-    """Places and dicts with a type."""
+def typed_parts(part: Any, place: str = "") -> Iterator[tuple[str, dict]]:
+    """The parts of a config that have a type, outer ones first.
+
+    Args:
+        part (Any): A config or a part of one.
+        place (str): Its place in the whole config. Default: none.
+
+    Yields:
+        tuple[str, dict]: The place of a part, such as ``'model.backbone'``, and the part.
+    """
     if isinstance(part, dict):
         if isinstance(part.get("type"), str):
             yield place, part
         for key, value in part.items():
-            yield from _typed(value, f"{place}.{key}" if place else str(key))
+            yield from typed_parts(value, f"{place}.{key}" if place else str(key))
     elif isinstance(part, (list, tuple)):
         for i, value in enumerate(part):
-            yield from _typed(value, f"{place}[{i}]")
+            yield from typed_parts(value, f"{place}[{i}]")
 
 
 def _unknown_type(config: dict, place: str) -> str | None:
-    for where, part in _typed(config, place):
+    for where, part in typed_parts(config, place):
         name = part["type"]
         if not any(_has(registry, name) for registry in REGISTRIES):
             known = {known for registry in REGISTRIES for known in _names(registry)}
@@ -105,7 +112,7 @@ def _unknown_option(error: Exception, config: dict, place: str) -> str | None:
     if found is None:
         return None
     option = found[1]
-    for where, part in _typed({**config, "type": config.get("type", place)}, place):
+    for where, part in typed_parts({**config, "type": config.get("type", place)}, place):
         if option not in part:
             continue
         cls = next((r.get(part["type"]) for r in REGISTRIES if _has(r, part["type"])), None)

@@ -21,6 +21,24 @@ test_pipeline = [
     dict(type="LoadAnnotations", num_classes=num_classes),
     dict(type="PackSegInputs"),
 ]
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [
+                dict(type="Resize", scale=(512 * quarters, 128 * quarters), keep_ratio=True)
+                for quarters in range(2, 8)  # 0.5, 0.75, .. 1.75 of 2048 x 512
+            ],
+            [
+                dict(type="RandomFlip", prob=0.0, direction="horizontal"),
+                dict(type="RandomFlip", prob=1.0, direction="horizontal"),
+            ],
+            [dict(type="LoadAnnotations", num_classes=num_classes)],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]
 train_dataloader = dict(
     batch_size=4,
     num_workers=4,

@@ -32,7 +32,7 @@ model = dict(
         loss_weight=0.1,
         norm_cfg=norm_cfg,
     ),
-    feature_transform=dict(in_channels=256, out_channels=32, norm_cfg=norm_cfg),
+    feature_transform=dict(out_channels=32, norm_cfg=norm_cfg),
     loss_fa=dict(type="FeatureAffinityLoss", p=1, grid_stride=16, loss_weight=1.0),
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),

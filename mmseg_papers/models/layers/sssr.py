@@ -69,9 +69,10 @@ class BilinearSSSR(BaseModule):
 
     Args:
         align_corners (bool): As for ``torch.nn.functional.interpolate``. Default: True.
+        channels (int, optional): Channels of the logits; not needed here.
     """
 
-    def __init__(self, align_corners: bool = True) -> None:
+    def __init__(self, align_corners: bool = True, channels: int | None = None) -> None:
         super().__init__()
         self.align_corners = align_corners
 

@@ -39,12 +39,13 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
         backbone, decode_head, neck, auxiliary_head, train_cfg, test_cfg, ...: As ``mmseg``'s
             ``EncoderDecoder``.
         sssr (dict, optional): What takes the head's logits up, ``DeconvSSSR`` or ``BilinearSSSR``.
-            Default: None, one bilinear resize inside the fused loss and the fused label map.
+            ``channels`` is the number of the head's logits by default. Default: None, one bilinear
+            resize inside the fused loss and the fused label map.
         sisr_head (dict, optional): ``SISRHead`` or ``DeepLabV3PlusSISRHead``, with w1. Default: no
             SISR.
-        feature_transform (dict, optional): ``in_channels`` and ``out_channels`` of the 1x1 conv,
-            BN and ReLU on the SSSR side of FA; other options as mmcv's ``ConvModule``. Default:
-            none.
+        feature_transform (dict, optional): ``out_channels`` of the 1x1 conv, BN and ReLU on the
+            SSSR side of FA; other options as mmcv's ``ConvModule``. ``in_channels`` is by default
+            that of the maps FA compares. Default: none.
         loss_fa (dict, optional): ``FeatureAffinityLoss``, with w2. Default: no FA.
         fa_source (str): What FA compares: ``'feature'``, the last maps before both branches'
             prediction layers (paper), or ``'output'``, full-size logits and image (Dootmaan/DSRL).
@@ -90,14 +91,15 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
                 "decode_head must have the loss of mmseg's base class, whose logits DSRL takes up; "
                 f"got {type(self.decode_head).__name__}, which has a loss of its own"
             )
-        self.sssr = None if sssr is None else MODELS.build(sssr)
+        logits = self.decode_head.out_channels
+        self.sssr = None if sssr is None else MODELS.build({"channels": logits, **sssr})
         self.sisr_head = None if sisr_head is None else MODELS.build(sisr_head)
         self.loss_fa = None if loss_fa is None else MODELS.build(loss_fa)
         self.feature_transform = None
         if feature_transform is not None:
-            self.feature_transform = ConvModule(
-                **{"kernel_size": 1, "norm_cfg": dict(type="BN"), **feature_transform}
-            )
+            compared = logits if fa_source == "output" else self.decode_head.conv_seg.in_channels
+            defaults = dict(in_channels=compared, kernel_size=1, norm_cfg=dict(type="BN"))
+            self.feature_transform = ConvModule(**{**defaults, **feature_transform})
         self.fa_source = fa_source
         self.detach_sr = detach_sr
         self.halve_align_corners = halve_align_corners

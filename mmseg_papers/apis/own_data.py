@@ -1,0 +1,102 @@
+"""Configs turned to data of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ..datasets import FolderDataset
+from ..models.option_errors import naming_options, typed_parts
+from .zoo import CONFIGS
+
+#: Training steps that some models' losses need -> the step of ``own.py`` that each stands before.
+MODEL_STEPS = {"AddRowPosition": "RandomCrop", "GenerateEdge": "PackSegInputs"}
+
+
+def on_own_data(
+    config: Config, data_root: str, classes: Sequence[str], data_options: dict | None = None
+) -> Config:
+    """Turn a config to data of one's own, in the layout of ``configs/_base_/datasets/own.py``.
+
+    Data sets, pipelines and evaluators become those of that file; crop size, batch size, model and
+    schedule stay, and so do training steps that the model's loss needs. Class weights of the old
+    classes are dropped.
+
+    Args:
+        config (Config): Any config of MMSegmentation; changed in place.
+        data_root (str): Folder with ``images`` and ``annotations``.
+        classes (Sequence[str]): Names of the classes, in the order of their indices.
+        data_options (dict, optional): More options of the data sets, such as ``label_colors``; see
+            :class:`mmseg_papers.datasets.FolderDataset`.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        ValueError: If the config trains nothing, a head has no ``num_classes``, or the data set
+            refuses an option.
+    """
+    parts = ("model", "train_dataloader", "val_dataloader", "test_dataloader")
+    if missing := [part for part in parts if part not in config]:
+        raise ValueError(f"config {config.filename} has no {', '.join(missing)}")
+    init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
+    own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
+
+    def adapt(part: Any) -> None:
+        members = part.values() if isinstance(part, dict) else part
+        for member in members if isinstance(part, (dict, list, tuple)) else ():
+            adapt(member)
+        if not isinstance(part, dict):
+            return
+        for option, value in (
+            ("data_root", data_root),
+            ("classes", tuple(classes)),
+            ("num_classes", len(classes)),
+            ("crop_size", config.get("crop_size", own.crop_size)),
+        ):
+            if option in part:
+                part[option] = value
+
+    adapt(own._cfg_dict)
+    steps = {step["type"]: step for _, step in typed_parts(config.train_dataloader)}
+    for pipeline in (own.train_pipeline, own.train_dataloader.dataset.pipeline):
+        for name, following in MODEL_STEPS.items():
+            if name in steps:
+                pipeline.insert([step.type for step in pipeline].index(following), steps[name])
+        pipeline[-1:] = [steps[name] for name in steps if name.startswith("Pack")][:1]
+    for key, value in own.items():
+        if key.endswith("_dataloader"):
+            batch_size = config[key].get("batch_size", value.batch_size)
+            dataset = dict(value.dataset, **(data_options or {}))
+            with naming_options(dataset, "--data-options"):
+                FolderDataset(**{k: v for k, v in dataset.items() if k != "type"}, lazy_init=True)
+            value = dict(value, batch_size=batch_size, dataset=dataset)
+        config[key] = value
+    for name in ("dataset_type", "class_weight"):  # of the old data
+        config.pop(name, None)
+    heads = [
+        (name, head)
+        for name in ("decode_head", "auxiliary_head")
+        for head in _listed(config.model.get(name))
+    ]
+    for name, head in heads:
+        if "num_classes" not in head:
+            raise ValueError(
+                f"{name} {head.get('type')} of {config.filename} has no num_classes of its "
+                "own; set the classes of its parts and the data sets in a config of yours"
+            )
+    old_classes = max(head.num_classes for _, head in heads)
+    for _, head in heads:
+        if head.num_classes == old_classes:  # STDC's boundary head has two, whatever the data
+            head.num_classes = len(classes)
+        for loss in _listed(head.get("loss_decode")):
+            loss.pop("class_weight", None)
+    return config
+
+
+def _listed(part: Any) -> list:
+    """An option that may be one, several or none, as a list."""
+    return part if isinstance(part, list) else [part] if part else []
