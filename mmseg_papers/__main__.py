@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
-from rich.progress import track
 
 from . import LINE, __version__
 from .apis import (
@@ -25,7 +24,7 @@ from .apis import (
     on_own_data,
     predict_files,
 )
-from .apis.zoo import MIM, packaged_configs, resolved_config
+from .apis.configs import MIM, packaged_configs, resolved_config
 from .stack import LINES, installed_version
 
 #: Verbs that are tools of ``mim run mmseg_papers``, too.
@@ -120,17 +119,40 @@ def output_folder(path: str) -> Path:
     return Path(path)
 
 
+def positive(text: str) -> int:
+    """A whole number above 0, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def key_value(text: str) -> str:
+    """An option and its value, for ``argparse``'s ``DictAction``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} must be KEY=VALUE")
+    return text
+
+
 def predict_command(args: argparse.Namespace) -> int:
     """Run ``predict``; the exit status is 1 if a file, config or checkpoint cannot be used."""
     try:
-        files = find_files(args.sources)
+        files = find_files(args.sources, args.out)
         predictor = Predictor(resolved_config(args.config), args.checkpoint, args.device)
         tables = predict_files(
             predictor,
-            track(files, "predicting"),
+            files,
             args.out,
             batch_size=args.batch_size,
             opacity=args.opacity,
+            show_progress=True,
         )
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -138,7 +160,7 @@ def predict_command(args: argparse.Namespace) -> int:
     for file, table in tables.items():
         shares = ", ".join(f"{row['class']} {row['share']:.0%}" for row in table[:5])
         print(f"{file}: {shares}")
-    print(f"wrote {args.out}/overlay, labels, confidence and classes.json")
+    print(f"wrote {args.out / 'classes.json'} and the pictures beside it")
     return 0
 
 
@@ -258,6 +280,7 @@ def main(argv: list[str] | None = None) -> int:
     config.add_argument(
         "--data-options",
         nargs="+",
+        type=key_value,
         action=DictAction,
         metavar="KEY=VALUE",
         help="options of FolderDataset, such as label_colors='[(0,0,0),(255,0,0)]'",
@@ -268,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
     predict.add_argument("checkpoint")
     predict.add_argument("sources", nargs="+", metavar="FILE", help="file, folder, pattern, video")
     predict.add_argument("--out", type=output_folder, default="work_dirs/predict", metavar="DIR")
-    predict.add_argument("--batch-size", type=int, default=1, metavar="N")
+    predict.add_argument("--batch-size", type=positive, default=1, metavar="N")
     predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
     predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
     predict.set_defaults(run=predict_command)

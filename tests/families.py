@@ -9,7 +9,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.models.layers.height_attention import row_positions
 
 from .generated_data import CROP

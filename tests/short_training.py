@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 
 from .generated_data import shrink
 from .test_configs import OPTIONS, without_pretrained

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 
 from .families import FAMILIES, build, config_of, every_family, training_batch
 from .generated_data import shrink

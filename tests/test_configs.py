@@ -11,7 +11,8 @@ from mmengine.dataset import Compose
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 
-from mmseg_papers.apis.zoo import CONFIGS, packaged_configs, without_pretrained
+from mmseg_papers.apis.configs import CONFIGS, packaged_configs
+from mmseg_papers.apis.zoo import without_pretrained
 
 from .generated_data import CROP, data_sets, shrink
 

@@ -16,7 +16,7 @@ from mmengine.registry import Registry
 
 import mmseg_papers.models
 from mmseg_papers import ops
-from mmseg_papers.__main__ import CONFIGS, packaged_configs
+from mmseg_papers.apis.configs import CONFIGS, packaged_configs
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

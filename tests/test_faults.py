@@ -21,7 +21,8 @@ from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmseg_papers.__main__ import main, packaged_configs
+from mmseg_papers.__main__ import main
+from mmseg_papers.apis.configs import packaged_configs
 
 from .generated_data import data_sets
 
@@ -843,8 +844,8 @@ COMMANDS = [
     ("unknown option", [*PREDICT, "--outt", "x"], r"--outt"),
     ("--out a file", [*PREDICT, "--out", "image.png"], r"--out: image\.png is a file"),
     ("--out below a file", [*PREDICT, "--out", "image.png/a"], r"--out: .*image\.png is a file"),
-    ("batch of 0", [*PREDICT, "--batch-size", "0"], r"batch_size .*got 0"),
-    ("batch in words", [*PREDICT, "--batch-size", "two"], r"--batch-size: .*'two'"),
+    ("batch of 0", [*PREDICT, "--batch-size", "0"], r"--batch-size: '0' is no whole number above 0"),
+    ("batch in words", [*PREDICT, "--batch-size", "two"], r"--batch-size: 'two' is no whole number above 0"),
     ("opacity of 7", [*PREDICT, "--opacity", "7"], r"opacity .*got 7"),
     ("unknown device", [*PREDICT[:-1], "gpu0"], r"device 'gpu0' cannot be used"),
     ("device that is not there", [*PREDICT[:-1], "cuda:99"], r"device 'cuda:99' cannot be used"),
@@ -853,6 +854,11 @@ COMMANDS = [
     ("--dest a file", ["config", CAMVID, "--dest", "image.png"], r"--dest: image\.png is a file"),
     ("classes without data", ["config", CAMVID, "--classes", "a"], r"--data-root and --classes"),
     ("options without data", ["config", CAMVID, "--data-options", "a=1"], r"--data-options needs"),
+    (
+        "option without value",
+        ["config", CAMVID, *("--data-root", "x"), *("--classes", "a"), *("--data-options", "red")],
+        r"--data-options: 'red' must be KEY=VALUE",
+    ),
     (
         "class twice",
         ["config", CAMVID, "--data-root", "x", "--classes", "a", "a"],
@@ -896,6 +902,13 @@ TOOLS = [
     ("street_scenes", ["image.png"], r"image\.png"),
     ("convert_checkpoint", ["deeplab", "none.pth", "new.pth"], r"none\.pth"),
     ("publish_checkpoint", ["none.pth", "new.pth"], r"none\.pth"),
+    ("export", [CAMVID, "none.pth", "new.onnx"], r"none\.pth"),
+    ("export", ["none.py", "none.pth", "new.onnx"], r"no config 'none\.py'"),
+    ("export", ["config.py", "weights.pth", "new.onnx", "--size", "0", "9"], r"--size: '0'"),
+    ("benchmark", ["model", "none.py"], r"no config 'none\.py'"),
+    ("benchmark", ["model", CAMVID, "--size", "100", "64"], r"--size are multiples of 32"),
+    ("onnx_labels", ["image.png", "out", "image.png"], r"image\.png is no ONNX file"),
+    ("onnx_labels", ["a.onnx", "out", "a/x.png", "b/x.png"], r"b/x\.png would both .* x\.png"),
 ]
 
 

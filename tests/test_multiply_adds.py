@@ -6,7 +6,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmseg.registry import MODELS
 
 from mmseg_papers.apis import entry, multiply_adds
-from mmseg_papers.apis.zoo import resolved_config
+from mmseg_papers.apis.configs import resolved_config
 
 CITYSCAPES = "_4xb3-120k_cityscapes-512x1024"
 #: Config -> giga multiply-adds; the metafile's are those of concatenated streams.

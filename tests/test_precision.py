@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 
 from .families import FAMILIES, build, config_of, every_family, training_batch
 from .test_configs import OPTIONS, load, without_pretrained

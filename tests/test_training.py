@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.apis import MMSegInferencer
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.datasets.street_scenes import write_street_scenes
 
 from .generated_data import shrink

@@ -46,6 +46,8 @@ from torch import Tensor
 
 import mmseg_papers
 from mmseg_papers import ops
+from mmseg_papers.__main__ import positive
+from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.backbones.hrnet import arch_to_extra
 from mmseg_papers.models.layers.height_attention import row_positions
 
@@ -111,7 +113,8 @@ def stock_model(model: ConfigDict) -> ConfigDict:
     backbone, heads = model["backbone"], model["decode_head"]
     if backbone["type"] == "HighResolutionNet":
         backbone.pop("align_corners", None)
-        backbone.update(type="HRNet", extra=arch_to_extra(backbone.pop("arch")))
+        arch = backbone.pop("arch", None)
+        backbone.update(type="HRNet", extra=backbone.get("extra") or arch_to_extra(arch))
     for head in heads if isinstance(heads, list) else [heads]:
         if head["type"] not in STOCK_HEADS:
             continue
@@ -176,7 +179,7 @@ def train_step(
     compiled: bool,
 ) -> Callable[[], list[Tensor | tuple[Tensor, ...]]]:
     """Loss and gradient of one training step."""
-    config = Config.fromfile(file)
+    config = resolved_config(file)
     model = build_model(config, variant, layout).train()
     images = random_map((batch, 3, *size), layout)
     labels = samples(config, size, batch)
@@ -199,7 +202,7 @@ def evaluate(
     variant: str, layout: torch.memory_format, file: str, size: tuple, compiled: bool
 ) -> Callable[[], list[Tensor]]:
     """Label map of one image."""
-    config = Config.fromfile(file)
+    config = resolved_config(file)
     model = build_model(config, variant, layout).eval()
     image, label = random_map((1, 3, *size), layout), samples(config, size, 1)
     forward = torch.compile(model) if compiled else model
@@ -422,8 +425,8 @@ def write(results: list[Result], folder: Path, name: str, threads: int) -> None:
 def main() -> None:
     """Run the command line."""
     measuring = argparse.ArgumentParser(add_help=False)
-    measuring.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    measuring.add_argument("--repeats", type=int, default=5, help="timed turns (default: 5)")
+    measuring.add_argument("--threads", type=positive, default=1, help="CPU threads (default: 1)")
+    measuring.add_argument("--repeats", type=positive, default=5, help="timed turns (default: 5)")
     measuring.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"), metavar="DIR")
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -434,9 +437,11 @@ def main() -> None:
     of_model = commands.add_parser(
         "model", parents=[measuring], help="a config against mmseg's own components"
     )
-    of_model.add_argument("config")
-    of_model.add_argument("--size", type=int, nargs=2, default=(512, 1024), metavar=("H", "W"))
-    of_model.add_argument("--batch", type=int, default=2, help="of the training step (default: 2)")
+    of_model.add_argument("config", help="a config file, or a packaged config's name")
+    of_model.add_argument("--size", type=positive, nargs=2, default=(512, 1024), metavar=("H", "W"))
+    of_model.add_argument(
+        "--batch", type=positive, default=2, help="of the training step (default: 2)"
+    )
     of_model.add_argument(
         "--compiled", action="store_true", help="both in torch.compile and bfloat16"
     )
@@ -449,6 +454,12 @@ def main() -> None:
             parser.error(f"no operation {', '.join(unknown)}; there are {', '.join(OPS)}")
         tasks, name = op_tasks(args.names or list(OPS)), "ops"
     else:
+        try:
+            backbone = resolved_config(args.config).model.backbone
+        except ValueError as error:
+            parser.error(str(error))
+        if backbone.type == "HighResolutionNet" and any(n % 32 for n in args.size):
+            parser.error("mmseg's HRNet resizes differently unless --size are multiples of 32")
         tasks = model_tasks(args.config, tuple(args.size), args.batch, args.only, args.compiled)
         name = Path(args.config).stem + "-compiled" * args.compiled
     results = []

@@ -30,6 +30,8 @@ from mmengine.runner import load_checkpoint
 from mmseg.apis import init_model
 from torch import Tensor, nn
 
+from mmseg_papers.__main__ import positive
+from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.apis.predictor import dataset_meta, names_and_colors
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder, FlipSlideEncoderDecoder
@@ -348,17 +350,17 @@ def export(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 1 if nothing was written."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("config")
+    parser.add_argument("config", help="a config file, or a packaged config's name")
     parser.add_argument("checkpoint")
     parser.add_argument("target", type=Path, metavar="OUT.onnx|OUT.pt2")
     parser.add_argument("--output", choices=OUTPUTS, default="logits", help="default: logits")
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="take this size only"
+        "--size", type=positive, nargs=2, metavar=("HEIGHT", "WIDTH"), help="take this size only"
     )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args(arguments)
     try:
-        config = Config.fromfile(args.config)
+        config = resolved_config(args.config)
         config.merge_from_dict(args.cfg_options or {})
         shapes, difference = export(config, args.checkpoint, args.target, args.output, args.size)
     except (ImportError, OSError, ValueError) as error:

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from ..datasets import FolderDataset
 from ..models.option_errors import naming_options, typed_parts
-from .zoo import CONFIGS
+from .configs import CONFIGS
 
 #: Training steps that some models' losses need -> the step of ``own.py`` that each stands before.
 MODEL_STEPS = {"AddRowPosition": "RandomCrop", "GenerateEdge": "PackSegInputs"}

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from rich.progress import track
 
 from ..datasets.folder import IMAGE_SUFFIXES
 from ..datasets.transforms import StrictLoadImageFromFile
 from .predictor import Prediction, Predictor
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+#: Folders of pictures in that of results.
+KINDS = ("overlay", "labels", "confidence")
 
 
-def find_files(sources: Sequence[str]) -> list[Path]:
+def find_files(sources: Sequence[str], results: Path | None = None) -> list[Path]:
     """Images and videos that the sources name.
 
     Args:
         sources (Sequence[str]): Files, folders (searched with their sub-folders) and patterns such
             as ``'street/*.jpg'``.
+        results (Path, optional): Folder of :func:`predict_files`, whose pictures are left out of
+            a source that is a folder. Default: none.
 
     Returns:
         list[Path]: In order, each once.
@@ -35,7 +40,12 @@ def find_files(sources: Sequence[str]) -> list[Path]:
         path = Path(source)
         if path.is_dir():
             suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-            files = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in suffixes]
+            pictures = [(results / kind).resolve() for kind in KINDS] if results else []
+            files = [
+                file
+                for file in sorted(path.rglob("*"))
+                if file.suffix.lower() in suffixes and file.parent.resolve() not in pictures
+            ]
         elif path.is_file():
             files = [path]
         else:
@@ -48,22 +58,24 @@ def find_files(sources: Sequence[str]) -> list[Path]:
 
 def predict_files(
     predictor: Predictor,
-    files: Iterable[Path],
+    files: Sequence[Path],
     folder: Path,
     *,
     batch_size: int = 1,
     opacity: float = 0.5,
+    show_progress: bool = False,
 ) -> dict[str, list[dict]]:
     """Predict files and write the results.
 
     Args:
         predictor (Predictor): The model.
-        files (Iterable[Path]): Images and videos.
+        files (Sequence[Path]): Images and videos.
         folder (Path): Gets ``overlay/NAME.png``, ``labels/NAME.png`` (class indices),
             ``confidence/NAME.png`` (probability of the winner times 255) and ``classes.json``; of a
             video ``overlay/NAME.mp4`` only.
         batch_size (int): Images that are predicted together. Default: 1.
         opacity (float): Of the colours in overlays. Default: 0.5.
+        show_progress (bool): Draw a bar on the terminal. Default: False.
 
     Returns:
         dict[str, list[dict]]: File -> its table of classes, as in ``classes.json``. Of a video,
@@ -72,14 +84,20 @@ def predict_files(
     Raises:
         ValueError: If ``batch_size`` or ``opacity`` cannot be, or a file cannot be read; those
             before it are written.
-        FileExistsError: If two files would be written under one name.
+        FileExistsError: If two files would be written under one name; none is predicted then.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be in [0, 1], got {opacity}")
-    tables: dict[str, list[dict]] = {}
     names: dict[str, Path] = {}
+    for file in files:
+        if names.setdefault(file.stem, file) != file:
+            raise FileExistsError(
+                f"{names[file.stem]} and {file} would both be written as {file.stem}; predict them "
+                "into different folders"
+            )
+    tables: dict[str, list[dict]] = {}
     images: list[Path] = []
 
     def write_images() -> None:
@@ -94,12 +112,7 @@ def predict_files(
             tables[str(file)] = result.table()
         images.clear()
 
-    for file in files:
-        if names.setdefault(file.stem, file) != file:
-            raise FileExistsError(
-                f"{names[file.stem]} and {file} would both be written as {file.stem}; predict them "
-                "into different folders"
-            )
+    for file in track(files, "predicting", disable=not show_progress):
         if file.suffix.lower() in VIDEO_SUFFIXES:
             tables[str(file)] = _predict_video(predictor, file, folder, batch_size, opacity)
         else:
@@ -115,10 +128,10 @@ def predict_files(
 def _write(
     prediction: Prediction, image: np.ndarray, folder: Path, name: str, opacity: float
 ) -> None:
-    pictures = {"overlay": prediction.overlay(image, opacity), "labels": prediction.labels}
+    pictures = [prediction.overlay(image, opacity), prediction.labels]
     if prediction.confidence is not None:
-        pictures["confidence"] = (prediction.confidence * 255).round().astype(np.uint8)
-    for kind, picture in pictures.items():
+        pictures.append((prediction.confidence * 255).round().astype(np.uint8))
+    for kind, picture in zip(KINDS, pictures, strict=False):
         target = folder / kind / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         # Encoded first: OpenCV cannot write to every path.

@@ -21,6 +21,7 @@ from ..engine.fine_tune_hook import load_all_but_classes
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.dsrl_encoder_decoder import TRAINING_BRANCHES
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
+from .configs import resolved_config
 
 #: What files of weights to predict with may lack.
 TRAINING_PARTS = ("auxiliary_head", *TRAINING_BRANCHES)
@@ -81,7 +82,7 @@ class Predictor:
     """A model that takes images as arrays.
 
     Args:
-        config (str | Path | Config): A config of MMSegmentation.
+        config (str | Path | Config): A config of MMSegmentation, or a packaged config's name.
         checkpoint (str | Path, optional): Its weights. Default: random ones, with a warning.
         device (str, optional): Default: the GPU if there is one.
 
@@ -102,7 +103,7 @@ class Predictor:
         device: str | None = None,
     ) -> None:
         if not isinstance(config, Config):
-            config = Config.fromfile(config)
+            config = resolved_config(str(config))
         if checkpoint is None:
             warnings.warn("no checkpoint: the model's weights are random", stacklevel=2)
         _require(config, "model", "test_dataloader")
@@ -153,8 +154,6 @@ class Predictor:
         Raises:
             ValueError: If it is no array of finite numbers, or has other channels.
         """
-        if image is None:
-            raise ValueError("an image must be an array (H, W, C) or (H, W), got None")
         check_image(image)
         mean = getattr(self.model.data_preprocessor, "mean", None)
         channels = image.shape[2] if image.ndim == 3 else 1
@@ -176,6 +175,8 @@ class Predictor:
         """
         for image in images:
             self.check(image)
+        if not images:
+            return
         data = pseudo_collate([self.pipeline(dict(img=image)) for image in images])
         with torch.no_grad():
             samples = self.model.test_step(data)

@@ -20,13 +20,9 @@ from torch import nn
 
 from ..checkpoints.fetching import fetch
 from ..models.layers.complete_loading import check_whole
-from ..models.option_errors import near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
+from .configs import MIM, packaged_config, resolved_config
 from .predictor import dataset_meta, names_and_colors
-
-#: ``model-index.yml`` and the folders it names, as OpenMIM reads them.
-MIM = Path(__file__).parents[1] / ".mim"
-CONFIGS = MIM / "configs"
 
 
 @dataclass(frozen=True)
@@ -103,39 +99,6 @@ class Entry:
         return Config.fromfile(self.config).test_dataloader.dataset
 
 
-def packaged_configs() -> dict[str, Path]:
-    """The configs that come with the package.
-
-    Returns:
-        dict[str, Path]: Name without ``.py`` -> file, without the shared parts of ``_base_``.
-    """
-    files = sorted(CONFIGS.glob("[!_]*/*.py"))
-    return {file.stem: file for file in files}
-
-
-def resolved_config(name: str) -> Config:
-    """A packaged config with its bases merged in, so that it stands alone.
-
-    Args:
-        name (str): Its name, with or without ``.py`` and folder; a file that exists comes first.
-
-    Returns:
-        Config: The config.
-
-    Raises:
-        ValueError: If there is no such config, with the nearest ones, or it cannot be read.
-    """
-    if not Path(name).is_file():
-        return Config.fromfile(_packaged_config(name))
-    try:
-        return Config.fromfile(name)
-    except Exception as error:  # a config is a program and may raise anything
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"config {name} cannot be read: {type(error).__name__}: {reason}"
-        ) from error
-
-
 def papers() -> list[Paper]:
     """The papers of the package.
 
@@ -175,7 +138,7 @@ def entry(name: str) -> Entry:
     Raises:
         ValueError: If there is no such config; names the nearest ones.
     """
-    name = _packaged_config(name).stem
+    name = packaged_config(name).stem
     return next(e for e in _entries() if e.name == name)
 
 
@@ -272,17 +235,6 @@ def without_pretrained(part: Any) -> Any:
     if isinstance(kept.get("init_cfg"), dict) and kept["init_cfg"].get("type") == "Pretrained":
         kept["init_cfg"] = None
     return ConfigDict(kept)
-
-
-def _packaged_config(name: str) -> Path:
-    configs = packaged_configs()
-    stem = Path(name).name.removesuffix(".py")
-    if stem not in configs:
-        raise ValueError(
-            f"no config {name!r}, as a file or in mmseg-papers (`python -m mmseg_papers list` "
-            f"lists these){near_names(stem, configs, cutoff=0.3)}"
-        )
-    return configs[stem]
 
 
 @cache

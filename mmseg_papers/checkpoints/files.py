@@ -9,7 +9,6 @@ import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlparse
 
@@ -102,9 +101,9 @@ def _local(url: str, sha256: str | None) -> Path:
 def _pytorch(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError:
+    except (MemoryError, PermissionError):
         raise
-    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+    except Exception as error:  # what is no pickle may raise anything
         if foreign := FOREIGN.search(str(error)):
             raise ValueError(
                 f"{path} needs {foreign[1]}, and to build that could run code from the file. If "

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmseg_papers.apis import on_own_data
-from mmseg_papers.apis.zoo import packaged_configs, resolved_config
+from mmseg_papers.apis.configs import packaged_configs, resolved_config
 
 from ..families import FAMILIES, config_of, every_family
 from ..generated_data import shrink

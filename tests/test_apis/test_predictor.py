@@ -123,7 +123,7 @@ def test_published_weights_may_lack_the_auxiliary_head(checkpoint):
     np.testing.assert_array_equal(labels, expected(image))
 
 
-@pytest.mark.parametrize("image", [None, np.zeros((0, 3, 3)), np.zeros(3)])
+@pytest.mark.parametrize("image", [None, [[0, 1]], np.zeros((0, 3, 3)), np.zeros(3)])
 def test_no_image(predictor, image):
     with pytest.raises(ValueError, match="image must be an array"):
         predictor(image)
@@ -179,6 +179,25 @@ def test_files_folders_patterns_videos(checkpoint, tmp_path, capsys):
     assert "a.png: dark 50%" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("out", ["out", "."])
+def test_results_are_not_predicted_again(predictor, tmp_path, out):
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    for _ in range(2):
+        files = find_files([str(tmp_path)], tmp_path / out)
+        assert files == [tmp_path / "a.png"]
+        predict_files(predictor, files, tmp_path / out)
+
+
+def test_packaged_name():
+    with pytest.warns(UserWarning, match="weights are random"):
+        predictor = Predictor("espnetv2-s2_1xb8-20k_camvid-180x240", device="cpu")
+    assert len(predictor.classes) == 11
+
+
+def test_no_images(predictor):
+    assert list(predictor.batch([])) == []
+
+
 def test_bad_files(predictor, checkpoint, tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match="nowhere is no file"):
         find_files(["nowhere"])
@@ -187,6 +206,7 @@ def test_bad_files(predictor, checkpoint, tmp_path, capsys):
         cv2.imwrite(str(tmp_path / name), picture())
     with pytest.raises(FileExistsError, match="would both be written as a"):
         predict_files(predictor, find_files([str(tmp_path)]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8")
     config_file = tmp_path / "mine.py"

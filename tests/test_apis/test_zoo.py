@@ -17,28 +17,29 @@ from torch import nn
 
 from mmseg_papers.__main__ import main
 from mmseg_papers.apis import build_model, download, entries, entry, papers, zoo
+from mmseg_papers.apis.configs import CONFIGS, MIM, packaged_configs, resolved_config
 
 SMALL = "espnetv2-s2_1xb8-20k_camvid-180x240"
 OWN = "hrnetv2_w18-small-v2_1xb4-4k_own-512x512"
 
 
 def metafiles():
-    return {f: yaml.safe_load(f.read_text()) for f in sorted(zoo.CONFIGS.glob("*/metafile.yaml"))}
+    return {f: yaml.safe_load(f.read_text()) for f in sorted(CONFIGS.glob("*/metafile.yaml"))}
 
 
 def test_each_config_has_one_entry():
-    assert sorted(e.name for e in entries()) == sorted(zoo.packaged_configs())
+    assert sorted(e.name for e in entries()) == sorted(packaged_configs())
     for e in entries():
-        assert e.config == zoo.packaged_configs()[e.name]
+        assert e.config == packaged_configs()[e.name]
 
 
 def test_the_index_names_each_metafile_once():
-    listed = yaml.safe_load((zoo.MIM / "model-index.yml").read_text())["Import"]
+    listed = yaml.safe_load((MIM / "model-index.yml").read_text())["Import"]
     assert listed == [f"configs/{f.parent.name}/metafile.yaml" for f in metafiles()]
 
 
 def test_mims_reader_finds_nothing_to_complain_about():
-    index = load(str(zoo.MIM / "model-index.yml"))
+    index = load(str(MIM / "model-index.yml"))
     assert index.check(silent=True) == []
     assert [model.name for model in index.models] == [e.name for e in entries()]
 
@@ -138,7 +139,7 @@ def test_build_model_with_a_checkpoint(tmp_path):
 
 
 def test_pretrained_weights_are_asked_for(tmp_path, monkeypatch):
-    config = zoo.resolved_config(OWN)
+    config = resolved_config(OWN)
     config.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "none.pth"))
     monkeypatch.setattr(zoo, "resolved_config", lambda name: config.copy())
     build_model(OWN)

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmseg.datasets import LIPDataset
 from mmseg.registry import TRANSFORMS
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 
 NAMES = [name for name in packaged_configs() if "_lip-" in name]
 

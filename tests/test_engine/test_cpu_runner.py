@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmseg_papers.__main__ import CONFIGS
+from mmseg_papers.apis.configs import CONFIGS
 
 from ..generated_data import data_sets, generate
 from ..short_training import FAMILIES, SMALL, short_config

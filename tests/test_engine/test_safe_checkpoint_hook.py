@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.engine.safe_checkpoint_hook import is_whole
 
 from ..short_training import short_config

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.engine.single_image_hook import norms_of_one_value, single_image_cure
 
 from ..generated_data import shrink

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 
 FILE = Path(__file__).parents[2] / "tools" / "analysis_tools" / "check_dataset.py"
 CONFIG = packaged_configs()["hrnetv2_w18-small-v2_1xb4-4k_own-512x512"]

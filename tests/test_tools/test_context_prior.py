@@ -10,7 +10,7 @@ from mmengine.structures import PixelData
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 
 from ..generated_data import CROP, shrink
 

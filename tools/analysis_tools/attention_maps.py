@@ -26,8 +26,8 @@ from matplotlib.axes import Axes
 from mmengine.config import DictAction
 from torch import Tensor, nn
 
-from mmseg_papers.__main__ import resolved_config
 from mmseg_papers.apis import Predictor
+from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.layers import StripPoolingModule
 from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
 

@@ -23,10 +23,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from mmseg_papers.__main__ import output_folder, resolved_config
+from mmseg_papers.__main__ import output_folder
+from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.datasets.checking import LabelCounts, absent_classes, count_labels
 from mmseg_papers.models.option_errors import naming_options
 
@@ -46,7 +48,7 @@ def show(counts: list[LabelCounts], console: Console) -> None:
         for split in counts:
             share = split.pixels[i] / max(sum(split.pixels.values()), 1)
             row += [f"{share:.2%}", str(split.images_with[i])]
-        table.add_row(str(i), name, *row)
+        table.add_row(str(i), escape(name), *row)
     console.print(table)
 
 
@@ -117,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
             counts.append(count_labels(part, split, progress))
         args.out.mkdir(parents=True, exist_ok=True)
         contact_sheet(of_split[0], args.out / f"{split}.png")
-        console.print(f"wrote {args.out / split}.png: look at it")
+        console.print(f"wrote {args.out / split}.png: look at it", markup=False)
     findings += [finding for part in counts for finding in part.findings]
     counts = [part for part in counts if part.pixels]
     if counts:
@@ -127,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         pixels = [counts[0].pixels[i] for i in range(len(counts[0].classes))]
         console.print(f"label_counts = {pixels}", soft_wrap=True)
     for finding in findings:
-        console.print(f"[red]fault[/] {finding}", soft_wrap=True, highlight=False)
+        console.print(f"[red]fault[/] {escape(finding)}", soft_wrap=True, highlight=False)
     if not findings:
         console.print("[green]no fault found[/]")
     return int(bool(findings))

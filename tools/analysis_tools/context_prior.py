@@ -24,8 +24,8 @@ from mmengine.model import BaseModel
 from mmseg.registry import DATASETS
 from torch import Tensor
 
-from mmseg_papers.__main__ import resolved_config
 from mmseg_papers.apis import load_model
+from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.losses import label_of_positions
 

@@ -23,7 +23,8 @@ from mmseg.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_papers.__main__ import resolved_config
+from mmseg_papers.__main__ import positive
+from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.datasets.height_statistics import (
     count_classes,
     entropy,
@@ -86,7 +87,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("config")
-    parser.add_argument("--sections", type=int, default=3, help="default: 3")
+    parser.add_argument("--sections", type=positive, default=3, help="default: 3")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/height_statistics.png"))
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args()

@@ -21,8 +21,8 @@ from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
-from mmseg_papers.__main__ import resolved_config
 from mmseg_papers.apis import Predictor
+from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder
 
 

@@ -20,8 +20,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import find_latest_checkpoint
 from mmseg.registry import DATASETS
 
-from mmseg_papers.__main__ import resolved_config
+from mmseg_papers.__main__ import positive
 from mmseg_papers.apis import load_model
+from mmseg_papers.apis.configs import resolved_config
 
 IGNORED_COLOUR = (0, 0, 0)
 
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("config", help="config of the run")
     parser.add_argument("work_dir", type=Path, help="where the run wrote")
     parser.add_argument("--checkpoint", help="default: the latest in WORK_DIR")
-    parser.add_argument("--count", type=int, default=4, help="number of images (default: 4)")
+    parser.add_argument("--count", type=positive, default=4, help="number of images (default: 4)")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args()
     try:

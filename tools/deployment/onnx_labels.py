@@ -30,11 +30,14 @@ class OnnxModel:
         file (Path): The ONNX file, of class scores: a file of labels cannot be resized or averaged.
 
     Raises:
-        ValueError: If the file gives labels, or was not written by tools/export.py.
+        ValueError: If the file gives labels, or is none of tools/export.py.
     """
 
     def __init__(self, file: Path) -> None:
-        self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's have no base class but this
+            raise ValueError(f"{file} is no ONNX file: {error}") from error
         texts = self.session.get_modelmeta().custom_metadata_map
         self.meta = {key: json.loads(text) for key, text in texts.items()}
         if self.meta.get("output") != "logits":
@@ -157,7 +160,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="folder for NAME.png of class indices")
     parser.add_argument("images", type=Path, nargs="+")
     args = parser.parse_args(arguments)
-    model = OnnxModel(args.model)
+    names: dict[str, Path] = {}
+    for file in args.images:
+        if names.setdefault(file.stem, file) != file:
+            parser.error(f"{names[file.stem]} and {file} would both be written as {file.stem}.png")
+    try:
+        model = OnnxModel(args.model)
+    except ValueError as error:
+        parser.error(str(error))
     args.out.mkdir(parents=True, exist_ok=True)
     for file in args.images:
         if file.suffix == ".npy":

@@ -115,8 +115,12 @@ def check_image(image: np.ndarray) -> None:
         image (np.ndarray): (H, W, C) or (H, W).
 
     Raises:
-        ValueError: If it has another shape or no pixel, or holds no real, finite numbers.
+        ValueError: If it is no array, has another shape or no pixel, or holds no real, finite
+            numbers.
     """
+    if not isinstance(image, np.ndarray):
+        kind = "None" if image is None else f"a {type(image).__name__}"
+        raise ValueError(f"an image must be an array (H, W, C) or (H, W), got {kind}")
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(
             f"an image must be an array (H, W, C) or (H, W) with pixels, got shape {image.shape}"

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_papers import ops
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.losses import AffinityLoss, label_of_positions
 

@@ -10,8 +10,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmseg.registry import MODELS
 from torch import nn
 
-from mmseg_papers.__main__ import packaged_configs
 from mmseg_papers.apis import multiply_adds
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.models.decode_heads import DenseASPPHead
 from mmseg_papers.ops import use_references
 

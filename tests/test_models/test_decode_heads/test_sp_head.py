@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from mmseg_papers.apis import multiply_adds
-from mmseg_papers.apis.zoo import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.models.decode_heads import SPHead
 from mmseg_papers.ops import use_references
 

@@ -8,8 +8,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_papers.__main__ import packaged_configs
 from mmseg_papers.apis import multiply_adds
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.models.layers import BilinearSSSR, DeconvSSSR
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder
 from mmseg_papers.models.segmentors.dsrl_encoder_decoder import without_training_branches

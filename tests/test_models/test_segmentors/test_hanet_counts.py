@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmseg_papers.__main__ import packaged_configs
+from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.ops import conv_of_constant_concat_reference
 
 #: Config -> parameters (M), multiply-adds (G) at 1 x 3 x 1024 x 2048; baseline, then HANet. Counted

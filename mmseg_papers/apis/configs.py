@@ -1,0 +1,68 @@
+"""The configs that come with the package, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..models.option_errors import near_names
+
+#: ``model-index.yml`` and the folders it names, as OpenMIM reads them.
+MIM = Path(__file__).parents[1] / ".mim"
+CONFIGS = MIM / "configs"
+
+
+def packaged_configs() -> dict[str, Path]:
+    """The configs that come with the package.
+
+    Returns:
+        dict[str, Path]: Name without ``.py`` -> file, without the shared parts of ``_base_``.
+    """
+    files = sorted(CONFIGS.glob("[!_]*/*.py"))
+    return {file.stem: file for file in files}
+
+
+def resolved_config(name: str) -> Config:
+    """A packaged config with its bases merged in, so that it stands alone.
+
+    Args:
+        name (str): Its name, with or without ``.py`` and folder; a file that exists comes first.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        ValueError: If there is no such config, with the nearest ones, or it cannot be read.
+    """
+    if not Path(name).is_file():
+        return Config.fromfile(packaged_config(name))
+    try:
+        return Config.fromfile(name)
+    except Exception as error:  # a config is a program and may raise anything
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"config {name} cannot be read: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def packaged_config(name: str) -> Path:
+    """The file of a packaged config.
+
+    Args:
+        name (str): Its name, with or without ``.py`` and folder.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        ValueError: If there is no such config; names the nearest ones.
+    """
+    configs = packaged_configs()
+    stem = Path(name).name.removesuffix(".py")
+    if stem not in configs:
+        raise ValueError(
+            f"no config {name!r}, as a file or in mmseg-papers (`python -m mmseg_papers list` "
+            f"lists these){near_names(stem, configs, cutoff=0.3)}"
+        )
+    return configs[stem]
