@@ -703,22 +703,22 @@ CHECKPOINTS = [
     (
         "other model",
         saved(lambda _: dict(state_dict={"conv.weight": torch.zeros(2)})),
-        r"bad\.pth is of another model .*decode_head\.conv_seg\.weight is missing",
+        r"bad\.pth does not fit .* 2 missing: decode_head\.conv_seg.* left over: conv\.weight",
     ),
     (
         "other width",
         saved(lambda s: {k: torch.zeros(3, 9, 1, 1) if v.dim() == 4 else v for k, v in s.items()}),
-        r"bad\.pth is of another model .*conv_seg\.weight: \[3, 9, 1, 1\] there",
+        r"bad\.pth does not fit .*conv_seg\.weight: \[3, 9, 1, 1\] instead of \[3, 3, 1, 1\]",
     ),
     (
         "other classes",
         saved(lambda s: {k: torch.zeros(5, *v.shape[1:]) for k, v in s.items()}),
-        r"bad\.pth .*number of classes: .*\[5, 3, 1, 1\] there.*num_classes",
+        r"bad\.pth .*weight: \[5, 3, 1, 1\] instead of \[3, 3, 1, 1\].* Set num_classes",
     ),
     (
         "weight missing",
         saved(lambda s: {k: v for k, v in s.items() if "bias" not in k}),
-        r"bad\.pth .*conv_seg\.bias is missing",
+        r"bad\.pth .*1 missing: decode_head\.conv_seg\.bias",
     ),
     (
         "weights not finite",
@@ -844,8 +844,8 @@ COMMANDS = [
     ("unknown option", [*PREDICT, "--outt", "x"], r"--outt"),
     ("--out a file", [*PREDICT, "--out", "image.png"], r"--out: image\.png is a file"),
     ("--out below a file", [*PREDICT, "--out", "image.png/a"], r"--out: .*image\.png is a file"),
-    ("batch of 0", [*PREDICT, "--batch-size", "0"], r"--batch-size: '0' is no whole number above 0"),
-    ("batch in words", [*PREDICT, "--batch-size", "two"], r"--batch-size: 'two' is no whole number above 0"),
+    ("batch of 0", [*PREDICT, "--batch-size", "0"], r"--batch-size: '0' is no whole number"),
+    ("batch in words", [*PREDICT, "--batch-size", "two"], r"--batch-size: 'two' is no whole"),
     ("opacity of 7", [*PREDICT, "--opacity", "7"], r"opacity .*got 7"),
     ("unknown device", [*PREDICT[:-1], "gpu0"], r"device 'gpu0' cannot be used"),
     ("device that is not there", [*PREDICT[:-1], "cuda:99"], r"device 'cuda:99' cannot be used"),

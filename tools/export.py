@@ -26,15 +26,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config, DictAction
 from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.runner import load_checkpoint
-from mmseg.apis import init_model
 from torch import Tensor, nn
 
 from mmseg_papers.__main__ import positive
 from mmseg_papers.apis.configs import resolved_config
-from mmseg_papers.apis.predictor import dataset_meta, names_and_colors
+from mmseg_papers.apis.predictor import load_model, names_and_colors
 from mmseg_papers.models.decode_heads import CPHead
-from mmseg_papers.models.segmentors import DSRLEncoderDecoder, FlipSlideEncoderDecoder
+from mmseg_papers.models.segmentors import FlipSlideEncoderDecoder
 from mmseg_papers.models.segmentors.fused_loss import overrides
 from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
 from mmseg_papers.ops import AdaptiveMeans
@@ -152,13 +150,12 @@ def record(
         ) from error
 
 
-def metadata(model: BaseModel, config: Config, dataset_of_checkpoint: dict | None) -> dict:
+def metadata(model: BaseModel, config: Config) -> dict:
     """What a user of the file must know.
 
     Args:
-        model (BaseModel): The segmentor.
+        model (BaseModel): The segmentor, which knows its classes.
         config (Config): Its config.
-        dataset_of_checkpoint (dict, optional): Class names and colours that the checkpoint holds.
 
     Returns:
         dict: JSON values; docs/export.md explains the keys.
@@ -174,7 +171,6 @@ def metadata(model: BaseModel, config: Config, dataset_of_checkpoint: dict | Non
             f"the test pipeline has {', '.join(sorted(set(steps) - set(known)))}, which users of "
             f"the file could not repeat; a pipeline of {', '.join(known)} can be exported"
         )
-    classes, palette = names_and_colors(dataset_of_checkpoint or dataset_meta(dataset))
     resize = steps.get("Resize")
     prepare = config.model.data_preprocessor
     if prepare.get("mean") is None:
@@ -190,6 +186,7 @@ def metadata(model: BaseModel, config: Config, dataset_of_checkpoint: dict | Non
             "input for; set test_cfg.mode='whole' and no data_preprocessor.test_cfg"
         )
     is_flip_slide = isinstance(model, FlipSlideEncoderDecoder)
+    classes, palette = names_and_colors(model.dataset_meta)
     return {
         "classes": classes,
         "palette": palette,
@@ -315,16 +312,8 @@ def export(
             raise ImportError(
                 f"{target.suffix} needs {package}: pip install 'mmseg-papers[export]'"
             )
-    if "://" not in checkpoint and not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"checkpoint {checkpoint} does not exist")
-    model = init_model(config, device="cpu")
-    if isinstance(model, DSRLEncoderDecoder):
-        model.drop_training_branches()
-    try:
-        loaded = load_checkpoint(model, checkpoint, map_location="cpu", strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"{checkpoint} does not fit the config: {error}") from error
-    meta = metadata(model, config, loaded.get("meta", {}).get("dataset_meta"))
+    model = load_model(config, checkpoint, "cpu")
+    meta = metadata(model, config)
     graph = ExportedModel(model, output)
     is_dynamic, size = export_size(model, config, size)
     shapes = shapes_to_check(size, len(meta["mean"]), is_dynamic)

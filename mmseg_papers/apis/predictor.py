@@ -13,18 +13,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmseg.apis import init_model
 from mmseg.registry import DATASETS
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoints.files import read_checkpoint
 from ..datasets.transforms.loading import check_image
-from ..engine.fine_tune_hook import load_all_but_classes
+from ..models.layers.complete_loading import check_whole
 from ..models.option_errors import naming_options, near_names
-from ..models.segmentors.dsrl_encoder_decoder import TRAINING_BRANCHES
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
 from .configs import resolved_config
-
-#: What files of weights to predict with may lack.
-TRAINING_PARTS = ("auxiliary_head", *TRAINING_BRANCHES)
 
 
 @dataclass
@@ -231,7 +227,7 @@ def _require(config: Config, *parts: str) -> None:
         )
 
 
-def load_whole(model: nn.Module, state_dict: dict, source: str) -> None:
+def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
     """Load weights that fit the model in everything.
 
     A part that only training needs is dropped from the model where the file, a published one, lacks
@@ -239,21 +235,16 @@ def load_whole(model: nn.Module, state_dict: dict, source: str) -> None:
 
     Args:
         model (nn.Module): A segmentor; changed in place.
-        state_dict (dict): Its weights; names may begin with ``module.``.
+        state_dict (dict[str, Tensor]): Its weights; names may begin with ``module.``.
         source (str): Their file, for errors.
 
     Raises:
-        ValueError: If a weight is missing, of another shape, NaN or infinite.
+        ValueError: If a weight is missing, left over, of another shape, NaN or infinite.
     """
     state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
-    for part in TRAINING_PARTS:
-        if not any(name.startswith(f"{part}.") for name in state_dict):
-            setattr(model, part, None)
-    if other := load_all_but_classes(model, state_dict, source):
-        raise ValueError(
-            f"{source} is of a model with another number of classes: {'; '.join(other)}. Set "
-            "num_classes of the heads and the data set to what it was trained with"
-        )
+    for child in check_whole(model, state_dict, source):
+        setattr(model, child, None)
+    model.load_state_dict(state_dict, strict=False)
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             raise ValueError(f"{source}: {name} is not finite; take a checkpoint from before that")

@@ -14,13 +14,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from torch import nn
 
 from ..checkpoints.fetching import fetch
+from ..checkpoints.files import read_checkpoint
 from ..models.layers.complete_loading import check_whole
-from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
 from .configs import MIM, packaged_config, resolved_config
 from .predictor import dataset_meta, names_and_colors
 
@@ -207,14 +206,14 @@ def build_model(
         finally:
             logger.setLevel(level)
     else:
-        loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
+        loaded = read_checkpoint(str(checkpoint))
         weights = loaded.get("state_dict", loaded)
-        training_only = getattr(model, "training_only", FusedSegmentorMixin.training_only)
-        check_whole(model, weights, str(checkpoint), training_only)
+        check_whole(model, weights, str(checkpoint))
         model.load_state_dict(weights, strict=False)
-    classes, palette = names_and_colors(dataset_meta(config.test_dataloader.dataset))
+    if "test_dataloader" in config:
+        classes, palette = names_and_colors(dataset_meta(config.test_dataloader.dataset))
+        model.dataset_meta = dict(classes=classes, palette=palette)
     model.cfg = config
-    model.dataset_meta = dict(classes=classes, palette=palette)
     return model
 
 

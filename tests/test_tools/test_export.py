@@ -189,7 +189,11 @@ def test_labels_inside_the_file(tmp_path):
     ("name", "arguments", "message"),
     [
         ("model.pb", [], "model.pb must end in .onnx or .pt2"),
-        ("model.pt2", ["--cfg-options", "model.backbone.in_channels=4"], "size mismatch"),
+        (
+            "model.pt2",
+            ["--cfg-options", "model.backbone.in_channels=4"],
+            "backbone.conv.weight: [8, 3, 5, 5] instead of [8, 4, 5, 5]",
+        ),
     ],
 )
 def test_user_mistakes(name, arguments, message, tmp_path, capsys):
@@ -216,7 +220,7 @@ def test_positions_are_those_of_whole_images(test_cfg):
         "hanet", **{"model.test_cfg": test_cfg, "model.data_preprocessor.test_cfg": pad}
     )
     with pytest.raises(ValueError, match="height attention with positions must see whole images"):
-        tool.metadata(build(config), config, None)
+        tool.metadata(build(config), config)
 
 
 class OneSize(torch.nn.Module):

@@ -161,7 +161,7 @@ class ESPNetv2Head(BaseDecodeHead):
         **kwargs: As ``mmseg``'s ``BaseDecodeHead``.
 
     Raises:
-        ValueError: If there are not four maps.
+        ValueError: If there are not four maps, or fewer than two outputs.
     """
 
     def __init__(
@@ -184,6 +184,11 @@ class ESPNetv2Head(BaseDecodeHead):
                 f"{tuple(in_channels)} and {tuple(in_index)}"
             )
         outputs = num_classes + void_class
+        if outputs < 2:
+            raise ValueError(
+                "num_classes, with the void class, must be at least 2, since the decoder has half "
+                f"as many channels; got {outputs}. Count the background as a class"
+            )
         channels = min(outputs // 2, 16)
         super().__init__(
             in_channels=in_channels,
@@ -198,6 +203,8 @@ class ESPNetv2Head(BaseDecodeHead):
             **kwargs,
         )
         self.num_classes = num_classes  # out_channels counts the void class
+        #: Numbers of channels that follow the number of classes.
+        self.class_channels = (outputs, channels, len(SCALES) * channels)
         self.pools = nn.ModuleList(
             EfficientPyramidPool(width, channels, out, norm_cfg)
             for width, out in zip((in_channels[3], *WIDTHS), (*WIDTHS, None), strict=True)

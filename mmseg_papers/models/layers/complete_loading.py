@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
@@ -92,27 +94,35 @@ def filters_of_rgb(weight: Tensor, channels: int) -> Tensor:
 
 
 def check_whole(
-    model: nn.Module, state_dict: dict[str, Tensor], source: str, training_only: tuple[str, ...]
-) -> None:
-    """Refuse a file of a paper's authors that does not fit a segmentor name by name.
+    model: nn.Module, state_dict: dict[str, Tensor], source: str, *, but_classes: bool = False
+) -> dict[str, str]:
+    """Refuse weights that do not fit a segmentor name by name.
 
-    MMEngine would load what fits and leave the rest random, with a warning.
+    MMEngine would load what fits and leave the rest random, with a warning. Children that only
+    train (the model's ``training_only``, else ``auxiliary_head``) may be missing or left over as a
+    whole; the log names these.
 
     Args:
         model (nn.Module): A segmentor.
         state_dict (dict[str, Tensor]): Its weights to be.
         source (str): Where they come from, for messages.
-        training_only (tuple[str, ...]): Children that a file may lack, or have without the model,
-            as a whole; the log names these.
+        but_classes (bool): Let weights differ that depend on the number of classes, and a backbone
+            turn filters for RGB images to its channels. Default: False.
+
+    Returns:
+        dict[str, str]: What does not come from the file, and why: weights of other classes, with
+        both shapes, and missing children.
 
     Raises:
         ValueError: If a weight is missing, left over or of another shape. Nothing was loaded.
     """
-    own, theirs = model.state_dict(), dict(state_dict)
-    for child in training_only:
+    own, theirs, random = model.state_dict(), dict(state_dict), {}
+    for child in getattr(model, "training_only", ("auxiliary_head",)):
         in_model, in_file = (
             [k for k in names if k.startswith(f"{child}.")] for names in (own, theirs)
         )
+        if in_model and not in_file:
+            random[child] = "not in the file"
         if bool(in_model) != bool(in_file):
             place = "file" if in_model else "model"
             print_log(
@@ -124,20 +134,66 @@ def check_whole(
     # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
     missing = [k for k in own if k not in theirs and not k.endswith("num_batches_tracked")]
     extra = [k for k in theirs if k not in own]
-    misfits = [
-        f"{k}: {list(theirs[k].shape)} instead of {list(value.shape)}"
+    shapes = {
+        k: (list(getattr(theirs[k], "shape", ())), list(value.shape))
         for k, value in own.items()
-        if k in theirs and theirs[k].shape != value.shape
-    ]
-    problems = (("missing", missing), ("left over", extra), ("of another shape", misfits))
-    if missing or extra or misfits:
-        raise ValueError(
-            f"{source} does not fit this model; nothing was loaded. "
-            + "".join(
-                f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}. "
-                for what, names in problems
-                if names
-            )
-            + "Is the file of another variant than the config? Training of other classes starts "
-            f"from it by custom_hooks = [dict(type='FineTuneHook', checkpoint='{source}')]"
+        if k in theirs
+    }
+    misfits = {k: pair for k, pair in shapes.items() if pair[0] != pair[1]}
+    of_classes = _of_classes(model, misfits)
+    if but_classes:
+        random |= {k: f"{misfits[k][0]} there, {misfits[k][1]} here" for k in of_classes}
+        adapts = isinstance(getattr(model, "backbone", None), CompleteLoading)
+        misfits = {
+            k: pair
+            for k, pair in misfits.items()
+            if k not in of_classes
+            and not (adapts and k.startswith("backbone.") and is_rgb_filter(theirs[k], own[k]))
+        }
+    if not (missing or extra or misfits):
+        return random
+    changes = [f"{k}: {there} instead of {here}" for k, (there, here) in misfits.items()]
+    cure = "Is the file of another variant than the config?"
+    if not (missing or extra or set(misfits) - set(of_classes)):
+        cure = (
+            "Set num_classes of the heads, and the data set, to what it was trained with. Training "
+            f"of other classes starts from it by custom_hooks = [dict(type='FineTuneHook', "
+            f"checkpoint='{source}')]"
         )
+    problems = (("missing", missing), ("left over", extra), ("of another shape", changes))
+    raise ValueError(
+        f"{source} does not fit this model; nothing was loaded. "
+        + "".join(
+            f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}. "
+            for what, names in problems
+            if names
+        )
+        + cure
+    )
+
+
+def _of_classes(model: nn.Module, misfits: dict[str, tuple[list[int], list[int]]]) -> list[str]:
+    """Names of weights whose shapes differ as by another number of classes, a head's all or none.
+
+    Within a head each number that follows the classes must become one other number.
+    """
+    heads = []
+    for name in ("decode_head", "auxiliary_head"):
+        head = getattr(model, name, None)
+        stages = head.named_children() if isinstance(head, nn.ModuleList) else [(None, head)]
+        heads += [(f"{name}." if i is None else f"{name}.{i}.", stage) for i, stage in stages]
+    # What DSRL builds on the decode head's logits and last map.
+    heads += [(f"{name}.", heads[0][1]) for name in ("sssr", "feature_transform")]
+    found = []
+    for prefix, head in heads:
+        inside = {k: pair for k, pair in misfits.items() if k.startswith(prefix)}
+        changes = {
+            (here, there)
+            for shapes in inside.values()
+            for there, here in zip_longest(*shapes)
+            if here != there
+        }
+        channels = getattr(head, "class_channels", (getattr(head, "out_channels", None),))
+        if {here for here, _ in changes} <= set(channels) and len(dict(changes)) == len(changes):
+            found += inside
+    return found

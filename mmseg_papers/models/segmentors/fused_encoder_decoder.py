@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from inspect import isfunction
+from itertools import chain
 
 import torch
 from mmengine.logging import print_log
@@ -78,13 +80,14 @@ class FusedSegmentorMixin:
         for module in self.modules():
             if isinstance(module, BaseDecodeHead):
                 check_one_channel(module)
+        self._indexing_heads = {type(m) for m in self.modules() if _reads_maps_by_index(m)}
         self._logged_paths: set[str] = set()
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict, *args, **kwargs
     ) -> None:
         if source := local_metadata.get(SOURCE):
-            check_whole(self, state_dict, source, self.training_only)
+            check_whole(self, state_dict, source)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
@@ -103,7 +106,7 @@ class FusedSegmentorMixin:
         for name in HEADS:
             heads = getattr(self, name, None)
             for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
-                if isinstance(head, BaseDecodeHead):
+                if type(head) in self._indexing_heads:
                     _check_maps(head, name, maps)
         return maps
 
@@ -348,8 +351,24 @@ def _check_numbers(parts: dict) -> None:
         raise ValueError(f"model.data_preprocessor.std must be positive, got {tuple(std)}")
 
 
+def _reads_maps_by_index(module: nn.Module) -> bool:
+    """Whether a head takes the maps ``in_index`` names; DDRNet's and PIDNet's take their own."""
+    functions = [
+        vars(base).values()
+        for base in type(module).__mro__
+        if issubclass(base, BaseDecodeHead) and base is not BaseDecodeHead
+    ]
+    return any(
+        {"_transform_inputs", "in_index"} & set(function.__code__.co_names)
+        for function in chain(*functions)
+        if isfunction(function)
+    )
+
+
 def _check_maps(head: BaseDecodeHead, name: str, maps: Sequence[Tensor]) -> None:
     """Compare the maps that a head reads with those that it was built for."""
+    if not all(isinstance(x, Tensor) for x in maps):  # of a transformer with its class token
+        return
     channels, index = head.in_channels, head.in_index
     if isinstance(index, int):
         channels, index = [channels], [index]
