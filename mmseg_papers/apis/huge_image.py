@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from .predictor import Predictor
 
+if TYPE_CHECKING:
+    import tifffile
+
 #: Side of a tile of the label file.
 TILE = 512
+#: Values of TIFF's tags: bands in planes; bands that are no colours.
+PLANAR, GREY = 2, (0, 1)
 
 
 def predict_huge_image(
@@ -33,10 +40,13 @@ def predict_huge_image(
 
     Raises:
         ImportError: If tifffile is missing.
-        ValueError: If ``target`` does not end in .tif, or the pipeline resizes.
+        ValueError: If ``target`` does not end in .tif, ``margin`` is negative, the pipeline
+            resizes, or ``source`` is a TIFF of several images.
         OSError: If ``source`` cannot be read. ``target`` is not left half written.
     """
     tifffile = _tifffile()
+    if margin < 0:
+        raise ValueError(f"margin must be at least 0, got {margin}")
     target = Path(target)
     if target.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"target must end in .tif, got {target}")
@@ -46,21 +56,21 @@ def predict_huge_image(
             f"the test pipeline has {type(resizes[0]).__name__}, which would resize every window; "
             "take it out of test_dataloader.dataset.pipeline"
         )
-    image = WindowReader(source)
     partial = target.with_name(f"{target.name}.partial")
-    try:
-        tifffile.imwrite(
-            partial,
-            _label_tiles(predictor, image, margin),
-            shape=image.size,
-            dtype=np.uint8,
-            tile=(TILE, TILE),
-            compression="zlib",
-            bigtiff=True,
-        )
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with WindowReader(source) as image:
+        try:
+            tifffile.imwrite(
+                partial,
+                _label_tiles(predictor, image, margin),
+                shape=image.size,
+                dtype=np.uint8,
+                tile=(TILE, TILE),
+                compression="zlib",
+                bigtiff=True,
+            )
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _label_tiles(predictor: Predictor, image: WindowReader, margin: int) -> Iterator[np.ndarray]:
@@ -77,33 +87,69 @@ def _label_tiles(predictor: Predictor, image: WindowReader, margin: int) -> Iter
 
 
 class WindowReader:
-    """Windows of an image file, BGR where it has three channels.
+    """Windows of an image file, BGR where it is a colour picture, else bands in their order.
+
+    Bands of a TIFF may be samples of a page, side by side or in planes, or a page each. Smaller
+    pages, as in a pyramid, and masks are left out; tiles that a sparse file lacks hold its value
+    for no data. A context manager, which closes the file.
 
     Args:
         path (str | Path): A TIFF, a NumPy file (H, W, C) or any image that Pillow reads.
 
     Raises:
         ImportError: If it is a TIFF and tifffile is missing.
+        ValueError: If it is a TIFF of several images.
         OSError: If it cannot be read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         suffix = self.path.suffix.lower()
-        self.page = None
+        self.tiff = None
         if suffix in (".tif", ".tiff"):
-            self.page = _tifffile().TiffFile(self.path).pages[0]
-            self.size = (self.page.imagelength, self.page.imagewidth)
+            self.tiff = _tifffile().TiffFile(self.path)
+            first = self.tiff.pages[0]
+            self.size = (first.imagelength, first.imagewidth)
+            self.pages = [
+                page
+                for page in self.tiff.pages
+                if (page.imagelength, page.imagewidth) == self.size
+                and page.dtype == first.dtype
+                and not page.is_mask
+            ] or [first]
+            self.has_colors = len(self.pages) == 1 and first.photometric not in GREY
+            images = sum(page.imagedepth for page in self.pages)
+            samples = max(page.samplesperpixel for page in self.pages)
+            if images > 1 and (samples > 1 or images > len(self.pages)):
+                self.close()
+                raise ValueError(
+                    f"{self.path} holds {images} images of {samples} channels; save each as a "
+                    "file of its own"
+                )
         elif suffix == ".npy":
             self.array = np.load(self.path, mmap_mode="r")
             self.size = self.array.shape[:2]
+            self.has_colors = False
         else:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                self.array = np.asarray(Image.open(self.path).convert("RGB"))
+                with Image.open(self.path) as picture:
+                    self.array = np.asarray(picture.convert("RGB"))
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
             self.size = self.array.shape[:2]
+            self.has_colors = True
+
+    def __enter__(self) -> WindowReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.tiff is not None:
+            self.tiff.close()
 
     def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """A window.
@@ -117,35 +163,45 @@ class WindowReader:
         Returns:
             np.ndarray: (bottom - top, right - left, C).
         """
-        if self.page is None:
+        if self.tiff is None:
             window = np.array(self.array[top:bottom, left:right])
         else:
-            window = self._read_segments(top, bottom, left, right)
+            parts = [_read_segments(page, top, bottom, left, right) for page in self.pages]
+            window = np.concatenate(parts, axis=2)
         if window.ndim == 2:
             window = window[..., None].repeat(3, axis=2)
-        is_rgb = window.shape[2] == 3 and self.path.suffix.lower() != ".npy"
+        is_rgb = self.has_colors and window.shape[2] == 3
         return np.ascontiguousarray(window[..., ::-1] if is_rgb else window)
 
-    def _read_segments(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        """Decode the tiles or strips of a TIFF that meet the window, and no others."""
-        page = self.page
-        rows = page.tilelength if page.is_tiled else page.rowsperstrip
-        columns = page.tilewidth if page.is_tiled else page.imagewidth
-        across = -(-page.imagewidth // columns)
-        window = np.zeros((bottom - top, right - left, page.samplesperpixel), page.dtype)
-        handle = page.parent.filehandle
-        for row in range(top // rows, -(-bottom // rows)):
-            for column in range(left // columns, -(-right // columns)):
-                index = row * across + column
-                handle.seek(page.dataoffsets[index])
-                data = handle.read(page.databytecounts[index])
-                segment, _, _ = page.decode(data, index)
-                y, x = row * rows, column * columns
-                tile = segment[0, : self.size[0] - y, : self.size[1] - x]
-                part = tile[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]
-                into = window[max(y - top, 0) :, max(x - left, 0) :]
-                into[: part.shape[0], : part.shape[1]] = part
-        return window
+
+def _read_segments(
+    page: tifffile.TiffPage, top: int, bottom: int, left: int, right: int
+) -> np.ndarray:
+    """Decode the tiles or strips of a page that meet the window, and no others."""
+    height, width = page.imagelength, page.imagewidth
+    rows = page.tilelength if page.is_tiled else page.rowsperstrip
+    columns = page.tilewidth if page.is_tiled else width
+    down, across = -(-height // rows), -(-width // columns)
+    channels = page.samplesperpixel
+    planes = channels if page.planarconfig == PLANAR else 1
+    window = np.full((bottom - top, right - left, channels), page.nodata, page.dtype)
+    handle = page.parent.filehandle
+    for plane, row, column in product(
+        range(planes),
+        range(top // rows, -(-bottom // rows)),
+        range(left // columns, -(-right // columns)),
+    ):
+        index = (plane * down + row) * across + column
+        if page.databytecounts[index] == 0:
+            continue  # a sparse file
+        handle.seek(page.dataoffsets[index])
+        segment, _, _ = page.decode(handle.read(page.databytecounts[index]), index)
+        y, x = row * rows, column * columns
+        tile = segment[0, : height - y, : width - x]
+        part = tile[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]
+        into = window[max(y - top, 0) :, max(x - left, 0) :, plane : plane + part.shape[2]]
+        into[: part.shape[0], : part.shape[1]] = part
+    return window
 
 
 def _tifffile():

@@ -243,6 +243,47 @@ def test_huge_image(predictor, tmp_path, name):
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.parametrize("kind", ["planes", "pages", "pages and a mask", "pyramid"])
+def test_bands_of_a_tiff(tmp_path, kind):
+    bands = np.random.default_rng(0).integers(0, 255, (3, 70, 90), np.uint8)
+    options = dict(photometric="minisblack")
+    if kind == "planes":
+        options = dict(photometric="rgb", planarconfig="separate")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        if kind == "pyramid":
+            file.write(bands.transpose(1, 2, 0), photometric="rgb", tile=(32, 48))
+            file.write(bands[:, ::2, ::2].transpose(1, 2, 0), photometric="rgb", subfiletype=1)
+        else:
+            file.write(bands, tile=(32, 48), **options)
+        if kind == "pages and a mask":
+            file.write(np.ones((70, 90), bool), subfiletype=4)
+    expected = bands.transpose(1, 2, 0)[10:65, 20:85]
+    with WindowReader(tmp_path / "a.tif") as reader:
+        window = reader.read(10, 65, 20, 85)
+        handle = reader.tiff.filehandle
+    np.testing.assert_array_equal(window, expected if "pages" in kind else expected[..., ::-1])
+    assert handle.closed
+
+
+def test_tiles_that_a_sparse_tiff_lacks(tmp_path):
+    image = np.full((64, 96), 7, np.uint8)
+    image[:32, :48] = 0
+    tifffile.imwrite(tmp_path / "a.tif", image, tile=(32, 48))
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        for tag in ("TileByteCounts", "TileOffsets"):
+            values = file.pages[0].tags[tag].value
+            file.pages[0].tags[tag].overwrite((0, *values[1:]))
+    with WindowReader(tmp_path / "a.tif") as reader:
+        np.testing.assert_array_equal(reader.read(0, 64, 0, 96)[..., 0], image)
+
+
+def test_refuses_a_tiff_of_several_images(predictor, tmp_path):
+    images = np.zeros((2, 20, 30, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "film.tif", images, photometric="rgb")
+    with pytest.raises(ValueError, match=r"film\.tif holds 2 images .*; save each"):
+        predict_huge_image(predictor, tmp_path / "film.tif", tmp_path / "labels.tif")
+
+
 def test_memory_does_not_grow_with_the_image(predictor, tmp_path):
     peaks = []
     for factor in (1, 4):
@@ -267,6 +308,8 @@ def test_huge_image_leaves_nothing_half_written(predictor, tmp_path):
 def test_huge_image_refuses(predictor, checkpoint, tmp_path):
     with pytest.raises(ValueError, match=r"target must end in \.tif"):
         predict_huge_image(predictor, "a.tif", "labels.png")
+    with pytest.raises(ValueError, match="margin must be at least 0, got -1"):
+        predict_huge_image(predictor, "a.tif", "labels.tif", margin=-1)
     resizing = config()
     resizing.test_dataloader.dataset.pipeline.insert(1, dict(type="Resize", scale=(64, 64)))
     with pytest.raises(ValueError, match="Resize, which would resize every window"):
