@@ -18,19 +18,21 @@ from mmseg.registry import HOOKS
 class WholeFilesBackend(LocalBackend):
     """Local files that appear when they are complete; what they replace is removed after that."""
 
-    # Shared, as MMEngine removes through one object and writes through another.
-    _outdated: list[str] = []
+    # Of each folder. Shared, as MMEngine removes through one object and writes through another.
+    _outdated: dict[Path, list[str]] = {}
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file, then remove those that were given to :meth:`remove`.
+        """Write a file, then remove those of its folder that were given to :meth:`remove`.
 
         Args:
             obj (bytes): Content.
             filepath (str | Path): Where to.
 
         Raises:
-            OSError: If it cannot be written, such as on a full disk; nothing was removed.
+            OSError: If it cannot be written, such as on a full disk; nothing was removed, nor will
+                it be.
         """
+        outdated = self._outdated.pop(Path(filepath).absolute().parent, [])
         partial = Path(filepath).with_name(".unfinished_checkpoint")
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -48,18 +50,17 @@ class WholeFilesBackend(LocalBackend):
                 "old one is removed; default_hooks.checkpoint.max_keep_ckpts keeps fewer) and "
                 "train with --resume",
             ) from error
-        while self._outdated:
-            old = self._outdated.pop()
+        for old in outdated:
             if old != str(filepath):
                 super().remove(old)
 
     def remove(self, filepath: str | Path) -> None:
-        """Have a file removed as soon as the next one is written.
+        """Have a file removed as soon as the next one in its folder is written.
 
         Args:
             filepath (str | Path): The file.
         """
-        self._outdated.append(str(filepath))
+        self._outdated.setdefault(Path(filepath).absolute().parent, []).append(str(filepath))
 
 
 @HOOKS.register_module()

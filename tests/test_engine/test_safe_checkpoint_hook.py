@@ -120,6 +120,21 @@ def test_removes_after_it_has_written(tmp_path):
     assert new.read_bytes() == b"new"
 
 
+def test_a_failed_write_removes_nothing_later(tmp_path):
+    backend = get_file_backend(backend_args=dict(backend="whole_files"))
+    first, second = (tmp_path / name for name in ("first", "second"))
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "old.pth").write_bytes(b"old")
+        backend.remove(folder / "old.pth")
+    (first / ".unfinished_checkpoint").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="cannot write"):
+        backend.put(b"new", first / "new.pth")
+    backend.put(b"new", second / "new.pth")
+    backend.put(b"new", first / "new.pth")
+    assert [folder.name for folder in (first, second) if (folder / "old.pth").exists()] == ["first"]
+
+
 @pytest.mark.parametrize("name", packaged_configs())
 def test_every_config_resumes_exactly(name):
     config = Config.fromfile(packaged_configs()[name])
