@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -116,7 +117,8 @@ class ValidationLossHook(Hook):
     """Log the mean loss of every validation as ``val/loss``.
 
     The losses are those of training, auxiliary heads included, with the model in evaluation mode.
-    Each validation batch runs through the model a second time.
+    Each validation batch runs through the model a second time, images of different sizes by
+    themselves. The mean is over the images of all processes.
     """
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -125,7 +127,7 @@ class ValidationLossHook(Hook):
         Args:
             runner (Runner): Of the training.
         """
-        self._losses: list[float] = []
+        self._sum, self._images = 0.0, 0
 
     @torch.no_grad()
     def after_val_iter(
@@ -144,9 +146,14 @@ class ValidationLossHook(Hook):
             outputs (Sequence[SegDataSample]): Not used.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        data = model.data_preprocessor(data_batch, training=False)
-        loss, _ = model.parse_losses(model(**data, mode="loss"))
-        self._losses.append(loss.item())
+        shapes = [tuple(image.shape) for image in data_batch["inputs"]]
+        for shape in dict.fromkeys(shapes):
+            members = [i for i, other in enumerate(shapes) if other == shape]
+            part = {key: [values[i] for i in members] for key, values in data_batch.items()}
+            data = model.data_preprocessor(part, training=False)
+            loss, _ = model.parse_losses(model(**data, mode="loss"))
+            self._sum += loss.item() * len(members)
+            self._images += len(members)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Log the mean.
@@ -155,6 +162,8 @@ class ValidationLossHook(Hook):
             runner (Runner): Of the training.
             metrics (dict[str, float], optional): Not used.
         """
+        total = torch.tensor([self._sum, self._images], dtype=torch.float64)
+        all_reduce(total)
         # MMEngine logs the mean of what it has of a loss, here of all validations.
         runner.message_hub.log_scalars.pop("val/loss", None)
-        runner.message_hub.update_scalar("val/loss", float(np.mean(self._losses)))
+        runner.message_hub.update_scalar("val/loss", (total[0] / total[1]).item())

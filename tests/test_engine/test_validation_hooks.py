@@ -1,15 +1,19 @@
 """The same pictures at every validation, the validation loss, and images of many channels."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from mmseg.structures import SegDataSample
 
-from mmseg_papers.engine import ValidationPicturesHook
+from mmseg_papers.engine import ValidationLossHook, ValidationPicturesHook, validation_hooks
 from mmseg_papers.engine.validation_hooks import picture_of
 
 
@@ -115,15 +119,39 @@ def test_many_channels_train_evaluate_and_draw(tmp_path, channels, suffix):
     assert pictures == [f"val_{i}_{step}.png" for i in (0, 2) for step in (2, 4)]
     runner.model.eval()
     with torch.no_grad():
-        loss = np.mean(
-            [
-                runner.model.parse_losses(
-                    runner.model(**runner.model.data_preprocessor(batch), mode="loss")
-                )[0].item()
-                for batch in runner.val_dataloader
-            ]
+        loss = sum(
+            runner.model.parse_losses(
+                runner.model(**runner.model.data_preprocessor(batch), mode="loss")
+            )[0].item()
+            * len(batch["inputs"])
+            / 3
+            for batch in runner.val_dataloader
         )
     assert validations[1]["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+class MeanModel(BaseModel):
+    """Its loss is the mean of the images."""
+
+    def forward(self, inputs, data_samples, mode):
+        return dict(loss=inputs.mean())
+
+
+def test_the_loss_is_the_mean_over_images_of_any_size_and_all_processes(monkeypatch):
+    model = MeanModel(dict(type="mmseg.SegDataPreProcessor"))
+    runner = SimpleNamespace(model=model, message_hub=MessageHub("images of any size"))
+    images = [torch.full((3, 4, width), value) for width, value in ((6, 1.0), (8, 4.0), (6, 2.0))]
+    hook = ValidationLossHook()
+    hook.before_val_epoch(runner)
+    for batch in (images, [torch.full((3, 4, 6), 9.0)]):
+        data = dict(inputs=batch, data_samples=[SegDataSample() for _ in batch])
+        hook.after_val_iter(runner, 0, data, ())
+    hook.after_val_epoch(runner)
+    assert runner.message_hub.get_scalar("val/loss").current() == (1 + 4 + 2 + 9) / 4
+    of_another = torch.tensor([34.0, 6.0])
+    monkeypatch.setattr(validation_hooks, "all_reduce", lambda total: total.add_(of_another))
+    hook.after_val_epoch(runner)
+    assert runner.message_hub.get_scalar("val/loss").current() == (16 + 34) / (4 + 6)
 
 
 def test_picture():
