@@ -107,6 +107,7 @@ def picture_of(image: Tensor, bands: Sequence[int], size: tuple[int, int]) -> np
         )
     chosen = image[list(bands)].permute(1, 2, 0).cpu()
     if chosen.dtype != torch.uint8:
+        chosen = chosen.float()  # uint16 has no minimum
         low, high = chosen.min(), chosen.max()
         chosen = ((chosen - low) / (high - low).clamp(min=1e-12) * 255).round()
     return cv2.resize(chosen.to(torch.uint8).contiguous().numpy(), tuple(size[::-1]))

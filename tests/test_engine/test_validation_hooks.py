@@ -159,6 +159,7 @@ def test_picture():
     picture = picture_of(image, (4, 2, 0), (8, 12))
     assert picture.shape == (8, 12, 3)
     assert picture[0, 0].tolist() == [255, 128, 0]
+    assert picture_of(image.to(torch.uint16), (4, 2, 0), (8, 12)).tolist() == picture.tolist()
     raw = picture_of(image.to(torch.uint8), (4, 2, 0), (4, 6))
     assert raw[0, 0].tolist() == [4, 2, 0]
     assert picture_of(image[:1].to(torch.uint8), (2, 1, 0), (4, 6)).shape == (4, 6, 3)

@@ -14,6 +14,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.patches import Patch
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
@@ -23,6 +24,7 @@ from mmseg.registry import DATASETS
 from mmseg_papers.__main__ import positive
 from mmseg_papers.apis import load_model
 from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.engine.validation_hooks import picture_of
 
 IGNORED_COLOUR = (0, 0, 0)
 
@@ -100,10 +102,14 @@ def draw_predictions(config: Config, checkpoint: str, target: Path, count: int) 
     indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
     rows = []
     for index in indices:
-        sample = model.test_step(pseudo_collate([dataset[index]]))[0]
-        image = plt.imread(sample.img_path)
+        data = dataset[index]
+        with torch.no_grad():
+            sample = model.test_step(pseudo_collate([data]))[0]
+        bands = (2, 1, 0) if len(data["inputs"]) >= 3 else (0, 0, 0)
+        image = picture_of(data["inputs"], bands, sample.ori_shape)
         truth = sample.gt_sem_seg.data[0].numpy()
-        prediction = sample.pred_sem_seg.data[0].numpy()
+        # With one output channel mmseg's labels are floats.
+        prediction = sample.pred_sem_seg.data[0].numpy().astype(int)
         rows.append((image, colourise(truth, palette), colourise(prediction, palette)))
     height, width = rows[0][0].shape[:2]
     figure, axes = plt.subplots(
