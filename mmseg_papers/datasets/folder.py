@@ -41,7 +41,8 @@ class FolderDataset(BaseSegDataset):
 
     Raises:
         TypeError: If ``classes`` is a single string.
-        ValueError: If names occur twice, or colours are not one a class.
+        ValueError: If names occur twice, colours are not one a class, or options contradict each
+            other.
         FileNotFoundError: If a folder holds no image, or files have no partner; names them.
     """
 
@@ -70,6 +71,16 @@ class FolderDataset(BaseSegDataset):
                 )
         if label_colors is not None and label_values is not None:
             raise ValueError("give label_colors or label_values, not both")
+        if void_colors and label_colors is None:
+            raise ValueError(
+                "void_colors without label_colors does nothing; give label_colors, one RGB a "
+                "class, or take it out"
+            )
+        if label_colors is not None and kwargs.get("reduce_zero_label"):
+            raise ValueError(
+                "reduce_zero_label=True with label_colors does nothing; take it out, and name "
+                "colours without a class in void_colors"
+            )
         self.label_values = None if label_values is None else dict(label_values)
         self.label_colors = None
         if label_colors is not None:

@@ -159,6 +159,12 @@ def test_two_files_of_one_name(root):
         (dict(label_colors=COLORS[:1]), ValueError, "label_colors must have one colour"),
         (dict(label_colors=COLORS, label_values={}), ValueError, "not both"),
         (dict(label_colors=COLORS, void_colors=COLORS[:1]), ValueError, "must differ"),
+        (dict(void_colors=COLORS), ValueError, "void_colors .* give label_colors"),
+        (
+            dict(label_colors=COLORS, reduce_zero_label=True),
+            ValueError,
+            "reduce_zero_label=True .* take it out",
+        ),
     ],
 )
 def test_bad_options(root, options, error, message):
