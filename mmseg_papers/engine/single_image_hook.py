@@ -13,7 +13,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
+from ..datasets.class_uniform import ClassUniformSampler
 from ..datasets.seeded import SeededSampler
+
+#: Samplers without a last batch.
+ENDLESS = (InfiniteSampler, SeededSampler, ClassUniformSampler)
 
 
 @HOOKS.register_module()
@@ -60,7 +64,7 @@ def single_image_cure(loader: DataLoader) -> str | None:
     """
     if loader.batch_size == 1:
         return "set train_dataloader.batch_size to at least 2"
-    ends = not isinstance(loader.sampler, (InfiniteSampler, SeededSampler))
+    ends = not isinstance(loader.sampler, ENDLESS)
     if ends and not loader.drop_last and len(loader.sampler) % loader.batch_size == 1:
         return (
             f"{len(loader.sampler)} images in batches of {loader.batch_size} leave a last one of "

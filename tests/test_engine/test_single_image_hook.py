@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmseg_papers.apis.configs import packaged_configs
+from mmseg_papers.datasets import ClassUniformSampler
 from mmseg_papers.engine.single_image_hook import norms_of_one_value, single_image_cure
 
 from ..generated_data import shrink
@@ -61,3 +62,10 @@ def test_single_image_cure(length, options, cure):
     got = single_image_cure(DataLoader(range(length), **options))
     assert (got is None) == (cure is None)
     assert cure is None or re.search(cure, got)
+
+
+def test_endless_samplers_leave_no_last_batch(monkeypatch):
+    monkeypatch.setattr(ClassUniformSampler, "__init__", lambda self, dataset: None)
+    monkeypatch.setattr(ClassUniformSampler, "__len__", lambda self: 5)
+    sampler = ClassUniformSampler(range(5))
+    assert single_image_cure(DataLoader(range(5), batch_size=4, sampler=sampler)) is None

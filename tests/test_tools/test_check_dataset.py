@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from mmseg_papers.apis.configs import packaged_configs
 
@@ -65,6 +66,23 @@ def test_sound_data(tool, tmp_path, capsys):
         sheet = cv2.imread(str(tmp_path / "out" / f"{split}.png"))
         assert sheet.shape[1] > 1000
         assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
+
+
+def test_class_uniform_sampling(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1, 7) if split == "train" else stripes(0, 1))
+    config = Config.fromfile(CONFIG)
+    config.train_dataloader.sampler = dict(type="ClassUniformSampler")
+    for split in ("train", "val"):
+        config[f"{split}_dataloader"].dataset.update(data_root=str(tmp_path), classes=("a", "b"))
+    members = [config.train_dataloader.dataset]
+    config.train_dataloader.dataset = dict(type="ClassUniformDataset", datasets=members)
+    config.dump(tmp_path / "config.py")
+    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert status == 1
+    assert "train: labels outside the 2 classes 0..1: 7 (400 pixels)" in printed
+    assert "label_counts = [400, 400]" in printed
+    assert (tmp_path / "out" / "train.png").exists()
 
 
 FAULTS = {

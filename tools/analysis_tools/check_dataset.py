@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
-from mmengine.config import DictAction
+from mmengine.config import ConfigDict, DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
@@ -33,6 +33,14 @@ from mmseg_papers.datasets.checking import LabelCounts, absent_classes, count_la
 from mmseg_papers.models.option_errors import naming_options
 
 SHEET_IMAGES = 12
+
+
+def sources(dataset: ConfigDict) -> list[ConfigDict]:
+    """The data sets inside a ``ClassUniformDataset``, which stops at the first faulty label map."""
+    if dataset.get("type") != "ClassUniformDataset":
+        return [dataset]
+    extra = dataset.get("extra_dataset")
+    return [*dataset.datasets, *([] if extra is None else [extra])]
 
 
 def show(counts: list[LabelCounts], console: Console) -> None:
@@ -109,11 +117,11 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"config {args.config} has no {loader}")
         try:
             with naming_options(config[loader], loader):
-                dataset = DATASETS.build(config[loader].dataset)
+                built = [DATASETS.build(part) for part in sources(config[loader].dataset)]
         except (OSError, ValueError) as error:
             findings.append(f"{split}: {error}")
             continue
-        of_split = getattr(dataset, "datasets", [dataset])
+        of_split = [part for dataset in built for part in getattr(dataset, "datasets", [dataset])]
         for part in of_split:
             progress = track(range(len(part)), f"reading {split}", console=console, transient=True)
             counts.append(count_labels(part, split, progress))
