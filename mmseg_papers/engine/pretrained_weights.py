@@ -8,7 +8,14 @@ from urllib.parse import urlparse
 
 import torch
 from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import get_external_models, load_from_http, load_from_openmmlab
+from mmengine.runner.checkpoint import (
+    get_deprecated_model_names,
+    get_external_models,
+    load_from_http,
+    load_from_openmmlab,
+)
+
+from ..models.option_errors import near_names
 
 #: Environment variable with a folder of weights, looked into before any download.
 FOLDER_VARIABLE = "MMSEG_PAPERS_WEIGHTS"
@@ -27,10 +34,15 @@ def load_weights(filename: str, map_location: str | None = None) -> dict:
     Raises:
         FileNotFoundError: If it is in no folder and cannot be downloaded; names the URL, the cache,
             the hash in the file's name and what to do.
-        KeyError: If MMEngine knows no such ``open-mmlab://`` weights.
+        ValueError: If MMEngine knows no such ``open-mmlab://`` weights.
     """
-    is_name = not filename.startswith("http")
-    url = get_external_models()[filename.partition("://")[2]] if is_name else filename
+    is_name, url = not filename.startswith("http"), filename
+    if is_name:
+        urls, name = get_external_models(), filename.partition("://")[2]
+        name = get_deprecated_model_names().get(name, name)
+        if name not in urls:
+            raise ValueError(f"MMEngine knows no weights {filename}{near_names(name, urls)}")
+        url = urls[name]
     file = Path(urlparse(url).path).name
     cache = Path(torch.hub.get_dir()) / "checkpoints" / file
     if folder := os.environ.get(FOLDER_VARIABLE):

@@ -42,5 +42,14 @@ def test_a_failed_download_says_what_to_do(tmp_path, name):
 
 
 def test_unknown_names():
-    with pytest.raises(KeyError, match="resnet51"):
+    with pytest.raises(ValueError, match=r"no weights open-mmlab://resnet51\. Did you mean .*resn"):
         CheckpointLoader.load_checkpoint("open-mmlab://resnet51")
+
+
+@pytest.mark.parametrize("scheme", ["open-mmlab", "openmmlab"])
+def test_deprecated_names(monkeypatch, tmp_path, scheme):
+    file = get_external_models()["detectron/resnet50_caffe"].rsplit("/", 1)[1]
+    torch.save(dict(a=torch.arange(3)), tmp_path / file)
+    monkeypatch.setenv("MMSEG_PAPERS_WEIGHTS", str(tmp_path))
+    weights = CheckpointLoader.load_checkpoint(f"{scheme}://resnet50_caffe")
+    assert weights["a"].tolist() == [0, 1, 2]
