@@ -143,6 +143,26 @@ def test_any_number_of_channels(tmp_path, channels, suffix):
         StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))
 
 
+@pytest.mark.parametrize("color_type", ["color", "unchanged"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("photometric", "extra"),
+    [("rgb", [0]), ("rgb", [1]), ("rgb", [2]), ("rgb", [0, 0]), ("minisblack", [0])],
+)
+def test_samples_beside_colours(tmp_path, color_type, dtype, photometric, extra):
+    channels = len(extra) + (3 if photometric == "rgb" else 1)
+    array = np.random.RandomState(0).randint(0, 255, (9, 7, channels)).astype(dtype)
+    file = tmp_path / "image.tif"
+    tifffile.imwrite(
+        file, array, photometric=photometric, planarconfig="contig", extrasamples=extra
+    )
+    loaded = StrictLoadImageFromFile(color_type=color_type)(dict(img_path=str(file)))["img"]
+    if color_type == "color" and 0 not in extra:
+        assert loaded.shape[2] == 3
+    else:
+        np.testing.assert_array_equal(loaded, array)
+
+
 def test_a_tiff_with_a_band_a_page(tmp_path):
     array = np.random.RandomState(0).randint(0, 255, (3, 9, 7), np.uint8)
     file = tmp_path / "image.tif"

@@ -25,7 +25,8 @@ SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
 UNREADABLE = (OSError, SyntaxError, ValueError, AssertionError, cv2.error)
 #: Files that may hold any number of channels.
 BAND_SUFFIXES = (".npy", ".tif", ".tiff")
-MOST_CHANNELS_OF_OPENCV = 4
+#: TIFF's tag for what the samples beside grey or colours are, and its value for bands.
+EXTRA_SAMPLES, NO_ALPHA = 338, 0
 NO_IMAGE = "it is empty or no image"
 
 
@@ -35,10 +36,12 @@ class StrictLoadImageFromFile(LoadImageFromFile):
 
     OpenCV decodes a truncated file without complaint and fills the rest with grey, so with the
     default backend Pillow reads the file: for its pixels where these are OpenCV's (8-bit images in
-    colour), else only to see whether it is whole. NumPy files (H, W, C) and TIFF files with more
-    than four channels, in one page or one a page, are loaded as they are; the latter need tifffile,
-    since OpenCV does not read them. Arguments are those of ``mmcv``'s ``LoadImageFromFile``; images
-    with other channels than BGR need ``color_type='unchanged'`` (or ``'grayscale'``).
+    colour), else only to see whether it is whole. NumPy files (H, W, C) are loaded as they are. So
+    are, by tifffile, TIFF files with more than four channels, in one page or one a page; with a
+    sample beside grey or colours that is no alpha (ExtraSamples 0); with an alpha sample for
+    ``color_type='unchanged'`` (OpenCV multiplies the colours by it); and those that Pillow does not
+    know. Arguments are those of ``mmcv``'s ``LoadImageFromFile``; other images with other channels
+    than BGR need ``color_type='unchanged'`` (or ``'grayscale'``).
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -75,13 +78,15 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         return results
 
     def _load_bands(self, path: str) -> np.ndarray | None:
-        """Load a NumPy file or a TIFF that OpenCV cannot read; None for another TIFF."""
+        """Load a NumPy file or a TIFF of bands; None for a TIFF that is a picture."""
         content = io.BytesIO(fileio.get(path, backend_args=self.backend_args))
         if path.lower().endswith(".npy"):
             return np.load(content, allow_pickle=False)
         with contextlib.suppress(UnidentifiedImageError), Image.open(content) as picture:
             pages = getattr(picture, "n_frames", 1)
-            if pages == 1 and len(picture.getbands()) <= MOST_CHANNELS_OF_OPENCV:
+            extra = getattr(picture, "tag_v2", {}).get(EXTRA_SAMPLES, ())
+            has_bands = {"unchanged": len(extra) > 0, "color": NO_ALPHA in extra}
+            if pages == 1 and not has_bands.get(self.color_type, False):
                 return None
         try:
             import tifffile
