@@ -171,6 +171,15 @@ def test_a_tiff_with_a_band_a_page(tmp_path):
     np.testing.assert_array_equal(loaded, array.transpose(1, 2, 0))
 
 
+def test_a_tiff_with_smaller_copies(tmp_path):
+    array = np.random.RandomState(0).randint(0, 255, (18, 14, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "image.tif") as file:
+        file.write(array, photometric="rgb")
+        file.write(array[::2, ::2], photometric="rgb", subfiletype=1)
+    loaded = StrictLoadImageFromFile()(dict(img_path=str(tmp_path / "image.tif")))["img"]
+    np.testing.assert_array_equal(loaded, array[..., ::-1])
+
+
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 4)])
 def test_colour_augmentation_names_image_and_channels(shape):
     results = dict(img=np.zeros(shape, np.uint8), img_path="field.tif")

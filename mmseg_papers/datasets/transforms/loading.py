@@ -25,6 +25,8 @@ SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
 UNREADABLE = (OSError, SyntaxError, ValueError, AssertionError, cv2.error)
 #: Files that may hold any number of channels.
 BAND_SUFFIXES = (".npy", ".tif", ".tiff")
+#: Values of TIFF's PhotometricInterpretation for bands that are no colours.
+GREY = (0, 1)
 #: TIFF's tag for what the samples beside grey or colours are, and its value for bands.
 EXTRA_SAMPLES, NO_ALPHA = 338, 0
 NO_IMAGE = "it is empty or no image"
@@ -93,9 +95,13 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         except ImportError as error:
             raise OSError("a TIFF of this kind needs tifffile: pip install tifffile") from error
         content.seek(0)
-        array = tifffile.imread(content)
-        is_band_first = array.ndim == 3 and array.shape[0] < min(array.shape[1:])
-        return array.transpose(1, 2, 0) if is_band_first else array
+        with tifffile.TiffFile(content) as file:
+            array, page = file.asarray(), file.pages[0]
+        if array.ndim == 3 and array.shape[0] < min(array.shape[1:]):
+            array = array.transpose(1, 2, 0)
+        # A picture in several sizes is a picture.
+        is_rgb = page.samplesperpixel == 3 == array.shape[-1] and page.photometric not in GREY
+        return np.ascontiguousarray(array[..., ::-1]) if is_rgb else array
 
     def _decode(self, content: bytes) -> np.ndarray:
         backend = "cv2"
