@@ -152,6 +152,7 @@ def predict_command(args: argparse.Namespace) -> int:
             args.out,
             batch_size=args.batch_size,
             opacity=args.opacity,
+            bands=args.bands,
             show_progress=True,
         )
     except (OSError, ValueError) as error:
@@ -293,6 +294,14 @@ def main(argv: list[str] | None = None) -> int:
     predict.add_argument("--out", type=output_folder, default="work_dirs/predict", metavar="DIR")
     predict.add_argument("--batch-size", type=positive, default=1, metavar="N")
     predict.add_argument("--opacity", type=float, default=0.5, help="of the colours (0.5)")
+    predict.add_argument(
+        "--bands",
+        type=int,
+        nargs=3,
+        default=(2, 1, 0),
+        metavar=("R", "G", "B"),
+        help="channels drawn in colour (2 1 0)",
+    )
     predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
     predict.set_defaults(run=predict_command)
     for verb, purpose in TOOLS.items():

@@ -12,7 +12,6 @@ import numpy as np
 from rich.progress import track
 
 from ..datasets.folder import IMAGE_SUFFIXES
-from ..datasets.transforms import StrictLoadImageFromFile
 from .predictor import Prediction, Predictor
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
@@ -63,18 +62,21 @@ def predict_files(
     *,
     batch_size: int = 1,
     opacity: float = 0.5,
+    bands: Sequence[int] = (2, 1, 0),
     show_progress: bool = False,
 ) -> dict[str, list[dict]]:
     """Predict files and write the results.
 
     Args:
         predictor (Predictor): The model.
-        files (Sequence[Path]): Images and videos.
+        files (Sequence[Path]): Images, loaded as the config loads those for testing, and videos.
         folder (Path): Gets ``overlay/NAME.png``, ``labels/NAME.png`` (class indices),
             ``confidence/NAME.png`` (probability of the winner times 255) and ``classes.json``; of a
             video ``overlay/NAME.mp4`` only.
         batch_size (int): Images that are predicted together. Default: 1.
         opacity (float): Of the colours in overlays. Default: 0.5.
+        bands (Sequence[int]): Channels drawn as red, green and blue, see
+            :meth:`Prediction.overlay`. Default: (2, 1, 0).
         show_progress (bool): Draw a bar on the terminal. Default: False.
 
     Returns:
@@ -101,14 +103,14 @@ def predict_files(
     images: list[Path] = []
 
     def write_images() -> None:
-        arrays = [StrictLoadImageFromFile()(dict(img_path=str(f)))["img"] for f in images]
+        arrays = [predictor.load(dict(img_path=str(f)))["img"] for f in images]
         for file, array in zip(images, arrays, strict=True):
             try:
                 predictor.check(array)
             except ValueError as error:
                 raise ValueError(f"image {file} cannot be predicted: {error}") from error
         for file, array, result in zip(images, arrays, predictor.batch(arrays), strict=True):
-            _write(result, array, folder, file.stem, opacity)
+            _write(result, result.overlay(array, opacity, bands), folder, file.stem)
             tables[str(file)] = result.table()
         images.clear()
 
@@ -125,10 +127,8 @@ def predict_files(
     return tables
 
 
-def _write(
-    prediction: Prediction, image: np.ndarray, folder: Path, name: str, opacity: float
-) -> None:
-    pictures = [prediction.overlay(image, opacity), prediction.labels]
+def _write(prediction: Prediction, overlay: np.ndarray, folder: Path, name: str) -> None:
+    pictures = [overlay, prediction.labels]
     if prediction.confidence is not None:
         pictures.append((prediction.confidence * 255).round().astype(np.uint8))
     for kind, picture in zip(KINDS, pictures, strict=False):

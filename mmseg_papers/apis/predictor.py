@@ -12,11 +12,12 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmseg.apis import init_model
-from mmseg.registry import DATASETS
+from mmseg.registry import DATASETS, TRANSFORMS
 from torch import Tensor, nn
 
 from ..checkpoints.files import read_checkpoint
 from ..datasets.transforms.loading import check_image
+from ..engine.validation_hooks import picture_of
 from ..models.layers.complete_loading import check_whole
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
@@ -36,19 +37,34 @@ class Prediction:
     #: RGB of each class.
     palette: Sequence[Sequence[int]]
 
-    def overlay(self, image: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    def overlay(
+        self, image: np.ndarray, opacity: float = 0.5, bands: Sequence[int] = (2, 1, 0)
+    ) -> np.ndarray:
         """Lay the classes' colours over the image.
 
         Args:
-            image (np.ndarray): (H, W, 3), uint8, BGR as OpenCV reads it.
+            image (np.ndarray): What was predicted, (H, W, C) or (H, W). Values that are not uint8
+                are spread over 0 to 255.
             opacity (float): Of the colours, 0 to 1. Default: 0.5.
+            bands (Sequence[int]): Channels drawn as red, green and blue; of fewer than three
+                channels the first one is all of them. Default: (2, 1, 0), for images as OpenCV
+                reads them.
 
         Returns:
             np.ndarray: (H, W, 3), uint8, BGR.
+
+        Raises:
+            ValueError: If ``bands`` names a channel that the image lacks.
         """
-        table = np.asarray(self.palette, dtype=np.float32)[:, ::-1]
-        mixed = (1 - opacity) * image + opacity * table[self.labels]
-        return mixed.round().astype(np.uint8)
+        channels = np.atleast_3d(image if image.dtype == np.uint8 else image.astype(np.float32))
+        picture = picture_of(
+            torch.from_numpy(np.ascontiguousarray(channels.transpose(2, 0, 1))),
+            bands,
+            self.labels.shape,
+        )
+        table = np.asarray(self.palette, dtype=np.float32)
+        mixed = (1 - opacity) * picture + opacity * table[self.labels]
+        return np.ascontiguousarray(mixed[..., ::-1]).round().astype(np.uint8)
 
     def table(self) -> list[dict]:
         """The classes that occur, the largest first.
@@ -110,7 +126,8 @@ class Predictor:
         dataset = config.test_dataloader.dataset
         self.classes, self.palette = names_and_colors(self.model.dataset_meta)
         head = self.model.decode_head
-        num_classes = (head[-1] if isinstance(head, nn.ModuleList) else head).num_classes
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        num_classes = head.num_classes
         if len(self.classes) != num_classes:
             raise ValueError(
                 f"the model has {num_classes} classes and its data set {len(self.classes)}; set "
@@ -118,8 +135,13 @@ class Predictor:
             )
         if not dataset.get("pipeline"):
             raise ValueError("test_dataloader.dataset.pipeline must load and pack images, is empty")
+        # A void class may win, though no data set has it.
+        void = max(getattr(head, "out_channels", 0) - num_classes, 0)
+        self.classes = (*self.classes, *["void"] * void)
+        self.palette = [*self.palette, *[[0, 0, 0]] * void]
         load, *steps = dataset.pipeline
         with naming_options(dict(pipeline=dataset.pipeline), "test_dataloader.dataset"):
+            self.load = TRANSFORMS.build(load)
             self.pipeline = Compose(
                 [
                     dict(type="LoadImageFromNDArray", to_float32=load.get("to_float32", False)),

@@ -89,7 +89,8 @@ def picture_of(image: Tensor, bands: Sequence[int], size: tuple[int, int]) -> np
 
     Args:
         image (Tensor): (C, H, W), any values; those that are not uint8 are spread over 0..255.
-        bands (Sequence[int]): Channels drawn as red, green and blue.
+        bands (Sequence[int]): Channels drawn as red, green and blue; of fewer than three channels
+            the first one is all of them.
         size (tuple[int, int]): Height and width of the picture.
 
     Returns:
@@ -98,12 +99,11 @@ def picture_of(image: Tensor, bands: Sequence[int], size: tuple[int, int]) -> np
     Raises:
         ValueError: If ``bands`` names a channel that the image lacks.
     """
-    if image.shape[0] == 1:
+    if image.shape[0] < 3:
         bands = (0, 0, 0)
-    if max(bands) >= image.shape[0]:
+    if not all(0 <= band < image.shape[0] for band in bands):
         raise ValueError(
-            f"bands={tuple(bands)} of ValidationPicturesHook, but the images have "
-            f"{image.shape[0]} channels"
+            f"bands must name channels of the images, 0 to {image.shape[0] - 1}, got {tuple(bands)}"
         )
     chosen = image[list(bands)].permute(1, 2, 0).cpu()
     if chosen.dtype != torch.uint8:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from mmseg_papers.__main__ import main
-from mmseg_papers.apis import Predictor, find_files, predict_files, predict_huge_image
+from mmseg_papers.apis import Prediction, Predictor, find_files, predict_files, predict_huge_image
 from mmseg_papers.apis.huge_image import WindowReader
 
 CLASSES = ("dark", "green", "red")
@@ -192,6 +192,42 @@ def test_packaged_name():
     with pytest.warns(UserWarning, match="weights are random"):
         predictor = Predictor("espnetv2-s2_1xb8-20k_camvid-180x240", device="cpu")
     assert len(predictor.classes) == 11
+
+
+def test_void_class_may_win():
+    with pytest.warns(UserWarning, match="weights are random"):
+        predictor = Predictor("espnetv2-s2_4xb4-120k_cityscapes-256x512", device="cpu")
+    assert len(predictor.classes) == len(predictor.palette) == 20
+    labels = np.full((2, 3), 19, np.uint8)
+    prediction = Prediction(labels, None, predictor.classes, predictor.palette)
+    assert [row["class"] for row in prediction.table()] == ["void"]
+    assert not prediction.overlay(np.full((2, 3, 3), 9, np.uint8), opacity=1).any()
+
+
+def test_files_are_loaded_as_for_testing(checkpoint, tmp_path):
+    options = config()
+    options.test_dataloader.dataset.pipeline[0].color_type = "unchanged"
+    predictor = Predictor(options, checkpoint, "cpu")
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 6), 3000, np.uint16))
+    predictor.batch = lambda images: [Prediction(*predicted(images[0]))]
+
+    def predicted(image):
+        assert image.max() == 3000
+        return np.zeros(image.shape[:2], np.uint8), None, ["a"], [[0, 0, 0]]
+
+    predict_files(predictor, [tmp_path / "a.png"], tmp_path / "out")
+    assert (tmp_path / "out" / "overlay" / "a.png").exists()
+
+
+def test_overlay_of_bands():
+    image = np.zeros((1, 2, 4), np.uint16)
+    image[0, 1] = [0, 0, 0, 40000]
+    prediction = Prediction(np.zeros((1, 2), np.uint8), None, ["a"], [[0, 0, 0]])
+    picture = prediction.overlay(image, opacity=0.5, bands=(3, 1, 0))  # BGR
+    assert picture.tolist() == [[[0, 0, 0], [0, 0, 128]]]
+    assert prediction.overlay(image[..., 3], opacity=0).tolist() == [[[0] * 3, [255] * 3]]
+    with pytest.raises(ValueError, match=r"channels of the images, 0 to 3, got \(4, 1, 0\)"):
+        prediction.overlay(image, bands=(4, 1, 0))
 
 
 def test_no_images(predictor):

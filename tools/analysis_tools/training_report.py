@@ -105,8 +105,7 @@ def draw_predictions(config: Config, checkpoint: str, target: Path, count: int) 
         data = dataset[index]
         with torch.no_grad():
             sample = model.test_step(pseudo_collate([data]))[0]
-        bands = (2, 1, 0) if len(data["inputs"]) >= 3 else (0, 0, 0)
-        image = picture_of(data["inputs"], bands, sample.ori_shape)
+        image = picture_of(data["inputs"], (2, 1, 0), sample.ori_shape)
         truth = sample.gt_sem_seg.data[0].numpy()
         # With one output channel mmseg's labels are floats.
         prediction = sample.pred_sem_seg.data[0].numpy().astype(int)
