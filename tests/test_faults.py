@@ -498,7 +498,7 @@ MODEL_OPTIONS = [
     ("even kernel", "hrnet", {"decode_head.kernel_size": 2}, r"kernel_size must be 1 or 3, got 2"),
     ("weights of other classes", "hrnet",
      {"decode_head.loss_decode": dict(type="CrossEntropyLoss", class_weight=[1.0, 2.0])},
-     r"class_weight must be \(3,\).*got \(2,\)"),
+     r"class_weight of CrossEntropyLoss .* 3 outputs of \w+Head, got 2"),
     ("one output for soft-max", "hrnet", {"decode_head.out_channels": 1}, r"out_channels=1"),
     ("dropout of 150 %", "hrnet", {"decode_head.dropout_ratio": 1.5}, r"dropout .*1\.5"),
     ("channels of the images", "hrnet", {"backbone.in_channels": 4}, r"backbone\.in_channels"),

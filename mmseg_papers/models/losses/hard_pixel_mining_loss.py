@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
+
+from .pixel_mining_loss import PixelMiningLoss
 
 
 @MODELS.register_module()
-class HardPixelMiningLoss(nn.Module):
+class HardPixelMiningLoss(PixelMiningLoss):
     """Hard pixel mining of DeepLab's authors (``top_k_percent_pixels`` in ``train_utils.py``).
 
     The sum of the largest pixel losses of a batch over how many of them are not zero. It is in no
@@ -32,30 +33,6 @@ class HardPixelMiningLoss(nn.Module):
         self.share = share
         self.loss_weight = loss_weight
         self.loss_name = loss_name
-
-    def forward(
-        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = -100
-    ) -> Tensor:
-        """The loss.
-
-        Args:
-            pred (Tensor): Logits, (N, K, H, W).
-            label (Tensor): Class indices, (N, H, W), int64.
-            weight (Tensor, optional): Must be None: the loss chooses the pixels by itself.
-            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
-
-        Returns:
-            Tensor: (). Zero where every pixel is ignored.
-
-        Raises:
-            ValueError: If a sampler weights the pixels.
-        """
-        if weight is not None:
-            raise ValueError(
-                f"{type(self).__name__} chooses the pixels by itself; set sampler=None"
-            )
-        pixel_loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
-        return self.of_pixel_losses(pixel_loss, label, ignore_index)
 
     def of_pixel_losses(self, pixel_loss: Tensor, label: Tensor, ignore_index: int) -> Tensor:
         """The loss from the cross entropy of every pixel.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from .cross_entropy_loss import WeightedCrossEntropyLoss
+from .pixel_mining_loss import PixelMiningLoss
 
 
 @MODELS.register_module()
-class OhemCrossEntropyLoss(WeightedCrossEntropyLoss):
+class OhemCrossEntropyLoss(PixelMiningLoss, WeightedCrossEntropyLoss):
     """Online hard example mining of the HRNet authors (``OhemCrossEntropy``, ``criterion.py``).
 
     Let p be the probability of a pixel's true class. The loss is the mean of the class-weighted
@@ -55,30 +55,6 @@ class OhemCrossEntropyLoss(WeightedCrossEntropyLoss):
         super().__init__(class_weight=class_weight, loss_weight=loss_weight, loss_name=loss_name)
         self.thres = thres
         self.min_kept = min_kept
-
-    def forward(
-        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = -100
-    ) -> Tensor:
-        """The loss.
-
-        Args:
-            pred (Tensor): Logits, (N, K, H, W).
-            label (Tensor): Class indices, (N, H, W), int64.
-            weight (Tensor, optional): Must be None: the loss chooses the pixels by itself.
-            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
-
-        Returns:
-            Tensor: (). Zero where every pixel is ignored.
-
-        Raises:
-            ValueError: If a sampler weights the pixels.
-        """
-        if weight is not None:
-            raise ValueError(
-                f"{type(self).__name__} chooses the pixels by itself; set sampler=None"
-            )
-        pixel_loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
-        return self.of_pixel_losses(pixel_loss, label, ignore_index)
 
     def of_pixel_losses(self, pixel_loss: Tensor, label: Tensor, ignore_index: int) -> Tensor:
         """The loss from the unweighted cross entropy of every pixel.

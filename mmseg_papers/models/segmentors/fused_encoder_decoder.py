@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ...ops.export import is_traced
 from ..layers.complete_loading import SOURCE, check_whole
 from ..option_errors import naming_options
-from .fused_loss import check_one_channel, fused_losses, overrides, why_loss_is_not_fused
+from .fused_loss import check_losses, fused_losses, overrides, why_loss_is_not_fused
 from .lazy_pixel_data import LazyPixelData
 from .postprocessing import Postprocessing, winner_probability
 from .sliding_window import SlidingWindow
@@ -79,7 +79,7 @@ class FusedSegmentorMixin:
         _check_mean_and_std(self.data_preprocessor)
         for module in self.modules():
             if isinstance(module, BaseDecodeHead):
-                check_one_channel(module)
+                check_losses(module)
         self._indexing_heads = {type(m) for m in self.modules() if _reads_maps_by_index(m)}
         self._logged_paths: set[str] = set()
 

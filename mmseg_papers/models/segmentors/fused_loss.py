@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from ...ops.upsample_cross_entropy import upsample_cross_entropy
 from ..losses.cross_entropy_loss import WeightedCrossEntropyLoss, weighted_cross_entropy
 from ..losses.hard_pixel_mining_loss import HardPixelMiningLoss
+from ..losses.image_weighted_cross_entropy_loss import ImageWeightedCrossEntropyLoss
 from ..losses.imbalance_losses import SoftmaxFocalLoss
 from ..losses.ohem_cross_entropy_loss import OhemCrossEntropyLoss
 
-#: Losses that choose pixels by their cross entropy, and have ``of_pixel_losses``.
 PIXEL_MINING = (HardPixelMiningLoss, OhemCrossEntropyLoss)
+#: Losses of a soft-max besides those with its criterion.
+SOFT_MAX = (HardPixelMiningLoss, ImageWeightedCrossEntropyLoss, SoftmaxFocalLoss)
 
 
 def why_loss_is_not_fused(head: nn.Module) -> str | None:
@@ -59,16 +61,28 @@ def _why_not_cross_entropy(head: nn.Module, loss: nn.Module) -> str | None:
     return None
 
 
-def check_one_channel(head: nn.Module) -> None:
-    """Refuse soft-max cross entropy of one output channel, which is 0 whatever the model says.
+def check_losses(head: nn.Module) -> None:
+    """Refuse losses that do not fit a head's number of outputs.
 
     Raises:
-        ValueError: Says the two right settings.
+        ValueError: If there is one output and a soft-max, whose loss is 0 whatever the model says;
+            names the two right settings. If ``class_weight`` has another number of values.
     """
-    if head.out_channels != 1:
-        return
+    outputs = head.out_channels
     for loss in _loss_modules(head):
-        if getattr(loss, "cls_criterion", None) in (cross_entropy, weighted_cross_entropy):
+        class_weight = getattr(loss, "class_weight", None)
+        if isinstance(loss, (CrossEntropyLoss, SoftmaxFocalLoss)) and class_weight is not None:
+            allowed = (1, 2) if outputs == 1 else (outputs,)
+            if len(class_weight) not in allowed:
+                raise ValueError(
+                    f"class_weight of {type(loss).__name__} must have one value for each of the "
+                    f"{outputs} outputs of {type(head).__name__}, got {len(class_weight)}"
+                )
+        is_soft_max = isinstance(loss, SOFT_MAX) or getattr(loss, "cls_criterion", None) in (
+            cross_entropy,
+            weighted_cross_entropy,
+        )
+        if outputs == 1 and is_soft_max:
             raise ValueError(
                 f"{type(head).__name__} has num_classes={head.num_classes}, out_channels=1 and "
                 f"soft-max {type(loss).__name__}: its loss is 0 and nothing is learnt. For one "

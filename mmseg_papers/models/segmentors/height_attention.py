@@ -27,6 +27,11 @@ class Passing:
     rows: Tensor | None = None
     #: Place -> its pooled source.
     pooled: dict[int, Tensor] = field(default_factory=dict)
+    #: Places that gated.
+    gated: set[int] = field(default_factory=set)
+
+    def __reduce__(self) -> tuple:
+        return Passing, ()  # a copy of the model is in no pass
 
 
 class HeightAttentionMixin:
@@ -99,14 +104,24 @@ class HeightAttentionMixin:
 
         Raises:
             ValueError: If a gate with positions is to be trained without them.
+            RuntimeError: If a place gated nothing.
         """
         if any(layer.position is not None for layer in self.height_attention):
             self._passing.rows = _rows(inputs, data_samples, is_training=mode == "loss")
         try:
-            return super().forward(inputs, data_samples, mode)
+            result = super().forward(inputs, data_samples, mode)
+            for i, target in enumerate(self._targets):
+                if i not in self._passing.gated:
+                    raise RuntimeError(
+                        f"height_attention.places[{i}] gated nothing: target {target.name!r} is "
+                        "not called, since its owner takes only its weights; choose a module "
+                        "before or behind it"
+                    )
+            return result
         finally:
             self._passing.rows = None
             self._passing.pooled.clear()
+            self._passing.gated.clear()
 
     def _windows(self, inputs: Tensor) -> SlidingWindow:
         return _WindowsWithRows(super()._windows(inputs), self._passing)
@@ -129,7 +144,8 @@ class HeightAttentionMixin:
         parts = target.parts(value)
         _check_channels(target, parts, layer.high_channels, f"places[{i}].high_channels")
         height = max(part.shape[2] for part in parts)
-        gate = layer.attention(self._passing.pooled.pop(i), height, self._index(layer))
+        self._passing.gated.add(i)
+        gate = layer.attention(self._passing.pooled[i], height, self._index(layer))
         gates = gate.split([part.shape[1] for part in parts], dim=1)
         following = [j for j in range(len(self._sources)) if self._gate_before(j) == i]
         gated = [

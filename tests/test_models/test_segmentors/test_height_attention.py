@@ -178,6 +178,26 @@ def test_in_a_cascade():
     assert torch.isfinite(losses["decode_1.loss_ce"])
 
 
+def test_a_stage_of_a_cascade_runs_twice_in_training():
+    place = dict(CLASSES, source="backbone[1]", target="decode_head.0.conv_seg:in", pooling="mean")
+    model = build(
+        [dict(place, low_channels=12, high_channels=8)], decode_head=OCR, position=None
+    ).train()
+    losses = model(images(2), labelled(2), mode="loss")
+    sum(loss for name, loss in losses.items() if "loss" in name).backward()
+    for name, parameter in model.height_attention.named_parameters():
+        assert parameter.grad is not None, name
+
+
+def test_a_place_without_effect():
+    """HRNet's head takes the weights of its convolution, which is never called."""
+    decode_head = head("HRNetV2Head", in_channels=(8, 12), in_index=(0, 1))
+    place = dict(CONVS, target="decode_head.convs.0", high_channels=20)
+    model = build([place], decode_head=decode_head, position=None).train()
+    with pytest.raises(RuntimeError, match=r"places\[0\] gated nothing: .*decode_head\.convs\.0"):
+        model(images(2), labelled(2), mode="loss")
+
+
 def test_in_segformer():
     config = model_config(
         head(

@@ -1,0 +1,53 @@
+"""What losses have in common that choose the pixels of a batch by their cross entropy."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PixelMiningLoss(nn.Module):
+    """Base of losses over pixels that are chosen by the cross entropy of every pixel.
+
+    Segmentors of this package compute that from low-resolution logits, and call
+    :meth:`of_pixel_losses`.
+    """
+
+    def forward(
+        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = -100
+    ) -> Tensor:
+        """The loss.
+
+        Args:
+            pred (Tensor): Logits, (N, K, H, W).
+            label (Tensor): Class indices, (N, H, W), int64.
+            weight (Tensor, optional): Must be None: the loss chooses the pixels by itself.
+            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
+
+        Returns:
+            Tensor: (). Zero where every pixel is ignored.
+
+        Raises:
+            ValueError: If a sampler weights the pixels.
+        """
+        if weight is not None:
+            raise ValueError(
+                f"{type(self).__name__} chooses the pixels by itself; set sampler=None"
+            )
+        pixel_loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
+        return self.of_pixel_losses(pixel_loss, label, ignore_index)
+
+    @abstractmethod
+    def of_pixel_losses(self, pixel_loss: Tensor, label: Tensor, ignore_index: int) -> Tensor:
+        """The loss from the unweighted cross entropy of every pixel.
+
+        Args:
+            pixel_loss (Tensor): (N, H, W), zero where the label is ``ignore_index``.
+            label (Tensor): Class indices, (N, H, W).
+            ignore_index (int): Label of pixels without a class.
+
+        Returns:
+            Tensor: ().
+        """
