@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype
 from .triton_device import runs_triton
 
@@ -317,7 +318,7 @@ else:
             return _forward(logits, label, clamped_bce)
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
+        @once_differentiable
         def backward(ctx, grad):
             return _backward(grad, *ctx.saved_tensors, ctx.clamped_bce), None, None
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .affinity_loss import add_affinity_sums, affinity_sums, affinity_sums_gradient
 from .export import is_exporting
+from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype
 from .triton_device import runs_triton
 
@@ -270,7 +271,7 @@ class _Streamed(torch.autograd.Function):
         return torch.empty_like(value).copy_(context), sums, mean, var, count
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, grad_context, grad_sums, *_):
         with torch.autocast(grad_context.device.type, enabled=False):
             return *_gradients(ctx, grad_context, grad_sums), *(None,) * 7

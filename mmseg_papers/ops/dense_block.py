@@ -19,6 +19,7 @@ from .batch_norm import (
 )
 from .export import is_traced
 from .norm_relu_conv1x1 import maps, positions, relu_conv1x1, relu_conv1x1_backward
+from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, autocast_dtype
 
 
@@ -289,7 +290,7 @@ class _DenseBlock(torch.autograd.Function):
         return out, *statistics
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, grad, *_):
         plan, batch = ctx.plan, ctx.batch
         out, mean, variance, hidden_mean, hidden_variance, *rest = ctx.saved_tensors

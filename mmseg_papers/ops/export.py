@@ -54,5 +54,10 @@ def is_traced() -> bool:
     Returns:
         bool: As :func:`is_exporting` on a PyTorch that cannot tell whether it compiles.
     """
-    is_compiling = getattr(torch.compiler, "is_compiling", None)
-    return is_exporting() or (is_compiling is not None and is_compiling())
+    return is_exporting() or is_compiling()
+
+
+def is_compiling() -> bool:
+    """True inside ``torch.compile`` and ``torch.export``; False on a PyTorch that cannot tell."""
+    says = getattr(torch.compiler, "is_compiling", None)
+    return says is not None and says()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .export import is_exporting
+from .once_differentiable import graph_anchor, once_differentiable
 from .precision import accumulation_dtype
 
 #: Rows of the affinities that are held at a time (p = 1). On a CPU they stay in its caches.
@@ -73,7 +73,8 @@ def feature_affinity(
         f1, f2 = (x.flatten(2).to(dtype) for x in (feature1, feature2))
         if normalize:
             f1, f2 = (F.normalize(f, dim=1, eps=eps) for f in (f1, f2))
-        return _FeatureAffinity.apply(f1, f2, p, normalize, torch.is_grad_enabled())
+        anchors = graph_anchor(f1), graph_anchor(f2)
+        return _FeatureAffinity.apply(f1, f2, *anchors, p, normalize, torch.is_grad_enabled())
 
 
 def _check(feature1: Tensor, feature2: Tensor, p: int) -> None:
@@ -98,14 +99,14 @@ class _FeatureAffinity(torch.autograd.Function):
     """Values (B,) whose gradients, made in the forward, only need a factor for each image."""
 
     @staticmethod
-    def forward(ctx, f1, f2, p, normalized, with_grad):
+    def forward(ctx, f1, f2, anchor1, anchor2, p, normalized, with_grad):
         with_grad = with_grad and any(ctx.needs_input_grad)
         of_image = _streamed_l1 if p == 1 else _gram_l2
         values = f1.new_empty(len(f1))
         grads = [torch.empty_like(f) for f in (f1, f2)] if with_grad else []
         for n in range(len(f1)):
             values[n] = of_image(f1[n], f2[n], normalized, [grad[n] for grad in grads])
-        ctx.save_for_backward(*grads)
+        ctx.save_for_backward(anchor1, anchor2, *grads)
         return values
 
     @staticmethod
@@ -114,9 +115,9 @@ class _FeatureAffinity(torch.autograd.Function):
         factor = upstream[:, None, None]
         grads = (
             grad * factor if needed else None
-            for grad, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[:2], strict=True)
+            for grad, needed in zip(ctx.saved_tensors[2:], ctx.needs_input_grad[:2], strict=True)
         )
-        return (*grads, None, None, None)
+        return (*grads, *[None] * 5)
 
 
 def _streamed_l1(f1: Tensor, f2: Tensor, normalized: bool, grads: list[Tensor]) -> Tensor:

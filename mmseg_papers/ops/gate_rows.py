@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .export import is_exporting
 from .layout import is_channels_last, layout
+from .once_differentiable import once_differentiable
 from .pool_rows import pool_width
 from .precision import accumulation_dtype
 from .triton_device import runs_triton
@@ -174,7 +175,7 @@ else:
             return _forward(x, gate, with_mean)
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
+        @once_differentiable
         def backward(ctx, dy, dmean):
             x, gate = ctx.saved_tensors
             return *_backward(x, gate, dy, dmean if ctx.with_mean else x.new_empty(0)), None

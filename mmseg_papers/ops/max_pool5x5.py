@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .export import is_exporting
 from .layout import is_channels_last, layout
+from .once_differentiable import once_differentiable
 from .triton_device import runs_triton
 
 #: Values of a map that are pooled at a time; what a pass reads and writes then stays in the cache.
@@ -276,7 +277,7 @@ else:
             return out, code
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
+        @once_differentiable
         def backward(ctx, grad, _):
             return _backward(grad, *ctx.saved_tensors), None
 

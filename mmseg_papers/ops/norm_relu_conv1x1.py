@@ -16,6 +16,7 @@ from .batch_norm import (
     update_running_statistics,
 )
 from .export import is_traced
+from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, autocast_dtype
 
 #: Bytes of activations that are made at a time on the CPU, so that they stay in a core's cache.
@@ -58,7 +59,7 @@ def norm_relu_conv1x1(x: Tensor, norm: nn.Module, conv: nn.Conv2d, pool: bool = 
     batch = Batch.of(x, norm) if norm.training else None
     with torch.autocast(x.device.type, enabled=False):
         out, mean, variance = _NormReluConv1x1.apply(
-            x.to(dtype),
+            x.to(dtype).contiguous(memory_format=torch.channels_last),
             NormState.of(norm),
             batch,
             pool,
@@ -74,22 +75,23 @@ def norm_relu_conv1x1(x: Tensor, norm: nn.Module, conv: nn.Conv2d, pool: bool = 
 
 class _NormReluConv1x1(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, norm, batch, pool, weight, bias, kernel, offset):
-        x = positions(x)
+    def forward(ctx, x_map, norm, batch, pool, weight, bias, kernel, offset):
+        x = positions(x_map)
         ctx.uses_batch, ctx.batch, ctx.pool, ctx.eps = norm.uses_batch, batch, pool, norm.eps
         if norm.uses_batch:
             norm = norm.filled(*batch.moments(x.flatten(0, 2)))
         z = relu_conv1x1(x, norm.affine(weight, bias), kernel.flatten(1), offset, pool=pool)
-        ctx.save_for_backward(x, norm.mean, norm.variance, weight, bias, kernel, offset)
+        ctx.save_for_backward(x_map, norm.mean, norm.variance, weight, bias, kernel, offset)
         if not ctx.uses_batch:
             return maps(z), None, None
         ctx.mark_non_differentiable(norm.mean, norm.variance)
         return maps(z), norm.mean, norm.variance
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, grad, *_):
-        x, mean, variance, weight, bias, kernel, offset = ctx.saved_tensors
+        x_map, mean, variance, weight, bias, kernel, offset = ctx.saved_tensors
+        x = positions(x_map)
         norm = NormState(ctx.eps, mean, variance)
         scale, shift = norm.affine(weight, bias)
         g_z = positions(grad)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .export import is_exporting
 from .layout import is_channels_last, layout
+from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype
 from .strip_means import strip_sums
 from .triton_device import runs_triton
@@ -215,6 +216,6 @@ else:
             ctx.save_for_backward(x, row, column, weight, gate)
             return out, gate
 
-        backward = staticmethod(torch.autograd.function.once_differentiable(_backward))
+        backward = staticmethod(once_differentiable(_backward))
 
     _strip_gate = _StripGate.apply

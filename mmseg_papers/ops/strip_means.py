@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .export import is_exporting
 from .layout import is_channels_last, layout
+from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype
 from .triton_device import runs_triton
 
@@ -105,6 +106,6 @@ else:
             ctx.layout = layout(x)
             return _forward(x)
 
-        backward = staticmethod(torch.autograd.function.once_differentiable(_backward))
+        backward = staticmethod(once_differentiable(_backward))
 
     _strip_means = _StripMeans.apply

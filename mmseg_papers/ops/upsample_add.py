@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .export import is_exporting, is_traced
 from .layout import is_channels_last, layout
+from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype
 from .separable_bilinear import add_resized, is_separable_cheaper, resize_backward
 from .triton_device import runs_triton
@@ -319,7 +320,7 @@ class _UpsampleAdd(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, grad):
         needed = ctx.needs_input_grad[4:]
         return None, None, None, None, *_gradients(ctx, grad, needed, _resize_backward)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .bilinear import bilinear_taps
 from .export import is_exporting
+from .once_differentiable import graph_anchor, once_differentiable
 from .precision import accumulation_dtype
 from .triton_device import runs_triton
 
@@ -134,6 +134,7 @@ def upsample_cross_entropy(
         )
     loss, totals = _UpsampleCrossEntropy.apply(
         logits,
+        graph_anchor(logits),
         label,
         None if class_weight is None else class_weight.detach(),
         None if pixel_weight is None else pixel_weight.detach(),
@@ -254,6 +255,7 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
     def forward(
         ctx,
         logits,
+        anchor,
         label,
         class_weight,
         pixel_weight,
@@ -273,7 +275,7 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
         if per_pixel:
             ctx.save_for_backward(kept, logits, label, class_weight, pixel_weight)
         else:
-            ctx.save_for_backward(kept)
+            ctx.save_for_backward(kept, anchor)
         ctx.mark_non_differentiable(totals)
         return loss, totals
 
@@ -288,9 +290,9 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
                 grad_loss, logits, label, lse, class_weight, *ctx.options
             )
         else:
-            (grad,) = ctx.saved_tensors
+            grad, _ = ctx.saved_tensors
             grad = grad * grad_loss
-        return (grad.to(ctx.dtype), *[None] * 8)
+        return (grad.to(ctx.dtype), *[None] * 9)
 
 
 def _cross_entropy_forward_tiled(
