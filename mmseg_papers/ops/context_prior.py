@@ -190,12 +190,19 @@ def _scores(value: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(weight, value).to(accumulation_dtype(value))
 
 
-def _add_product(out: Tensor, a: Tensor, b: Tensor, alpha: float = 1) -> None:
-    """Add alpha * a @ b to ``out``; half precision multiplies in it and adds up in float32."""
+def _add_product(
+    out: Tensor, a: Tensor, b: Tensor, alpha: float = 1, divides_last: bool = False
+) -> None:
+    """Add alpha * a @ b to ``out``; half precision multiplies in it and adds up in float32.
+
+    There ``alpha`` is applied before the product is rounded to half precision, so that it does not
+    overflow, or after it (``divides_last``), so that a small one keeps its digits.
+    """
     if out.dtype == a.dtype:
         out.baddbmm_(a, b, alpha=alpha)
-    else:
-        out.add_(torch.bmm(a, b.to(a.dtype)), alpha=alpha)
+        return
+    within, after = (1, alpha) if divides_last else (alpha, 1)
+    out.add_(torch.baddbmm(a.new_zeros(1), a, b.to(a.dtype), beta=0, alpha=within), alpha=after)
 
 
 def _forward(value: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
@@ -213,8 +220,8 @@ def _forward(value: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, groups
     for keys, channels in _chunks(flat, groups):
         scores = _scores(flat[:, channels], weight[keys])
         prior = scores.mul_(scale[keys]).add_(shift[keys]).sigmoid_()
-        _add_product(context, flat[:, :, keys], prior)
-    return out.copy_(context.div_(len(weight)).view(out.shape))
+        _add_product(context, flat[:, :, keys], prior, 1 / len(weight))
+    return out.copy_(context.view(out.shape))
 
 
 class _Streamed(torch.autograd.Function):
@@ -262,13 +269,13 @@ class _Streamed(torch.autograd.Function):
             logits = _normalise(x, mean, var, eps, keys)
             logits.mul_(norm_weight[keys, None]).add_(norm_bias[keys, None])
             add_affinity_sums(sums, logits, label, keys.start, clamped)
-            _add_product(context, flat[:, :, keys], logits.sigmoid_())
+            _add_product(context, flat[:, :, keys], logits.sigmoid_(), 1 / positions)
         ctx.save_for_backward(value, weight, norm_weight, norm_bias, label, mean, var)
         ctx.options = eps, groups, clamped, group
         ctx.is_batch, ctx.count = is_batch, count
         ctx.mark_non_differentiable(mean, var)
-        context = context.div_(positions).view(value.shape)
-        return torch.empty_like(value).copy_(context), sums, mean, var, count
+        context = torch.empty_like(value).copy_(context.view(value.shape))
+        return context, sums, mean, var, count
 
     @staticmethod
     @once_differentiable
@@ -299,7 +306,7 @@ def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ..
         prior = logits.sigmoid_()
         # Divided by the positions after the products: float16 has no digits for it before.
         alpha = 1 / len(weight)
-        _add_product(of_value[:, :, keys], of_context, prior.transpose(1, 2), alpha)
+        _add_product(of_value[:, :, keys], of_context, prior.transpose(1, 2), alpha, True)
         of_prior = torch.bmm(flat[:, :, keys].transpose(1, 2), of_context).to(dtype)
         grad.addcmul_(of_prior, prior.mul_(1 - prior), value=alpha)
         # Batch normalisation.

@@ -55,6 +55,22 @@ def test_gathering_does_not_overflow_in_half_precision():
     torch.testing.assert_close(context, value)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_streaming_does_not_overflow_in_half_precision(groups, monkeypatch):
+    monkeypatch.setitem(module().CHUNK_BYTES, "cpu", 64 << 20)
+    positions = 50 * 50
+    value = torch.full((1, 2, 50, 50), 100.0, dtype=torch.float16)
+    weight = torch.zeros(positions, 2 // groups, 1, 1)
+    ones, shift = torch.ones(positions), torch.full((positions,), 20.0)
+    label = torch.zeros(1, positions, dtype=torch.int64)
+    statistics = torch.zeros(positions), ones
+    trained, _, _ = context_prior_and_sums(
+        value, weight, ones, shift, label, statistics, groups=groups
+    )
+    torch.testing.assert_close(trained, value)
+    torch.testing.assert_close(context_prior(value, weight, ones, shift, groups), value)
+
+
 @pytest.mark.parametrize(("size", "channels", "groups"), CASES)
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 @pytest.mark.parametrize("chunk_bytes", CHUNKS)
