@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .export import is_exporting, references_asked
 from .pool_rows import adaptive_bins
+from .precision import no_autocast
 
 
 def adaptive_means(x: Tensor, size: int | Sequence[int]) -> Tensor:
@@ -31,7 +32,8 @@ def adaptive_means(x: Tensor, size: int | Sequence[int]) -> Tensor:
     rows, columns = (size, size) if isinstance(size, int) else size
     for bins in (rows, columns):  # twice: pool the height and turn the map by its diagonal
         members, sizes = adaptive_bins(x.shape[2], bins, x.device)
-        x = x.transpose(2, 3) @ members.to(x.dtype) / sizes.to(x.dtype)
+        with no_autocast(x):
+            x = x.transpose(2, 3) @ members.to(x.dtype) / sizes.to(x.dtype)
     return x
 
 

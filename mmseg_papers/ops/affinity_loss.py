@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, no_autocast
 from .triton_device import runs_triton
 
 #: Bytes of the prior that are looked at together on the CPU, so that they stay in its cache.
@@ -160,7 +160,7 @@ def affinity_terms(
 def _minus_log(ratio: Tensor, clamped_bce: bool) -> Tensor:
     if not clamped_bce:
         return -ratio.log().clamp(min=-LARGEST_LOSS)
-    with torch.autocast(ratio.device.type, enabled=False):  # forbids this function
+    with no_autocast(ratio):  # forbids this function
         ratio = ratio.clamp(max=1)  # where rounding went beyond
         return F.binary_cross_entropy(ratio, torch.ones_like(ratio), reduction="none")
 

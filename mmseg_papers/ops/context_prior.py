@@ -13,7 +13,7 @@ from torch import Tensor
 from .affinity_loss import add_affinity_sums, affinity_sums, affinity_sums_gradient
 from .export import is_exporting
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, no_autocast
 from .triton_device import runs_triton
 
 #: Bytes of the prior, of all images, that exist at a time.
@@ -150,7 +150,7 @@ def context_prior_and_sums(
     """
     _check(value, weight, groups)
     parameters = (weight, norm_weight, norm_bias, label, *(statistics or (None, None)))
-    with torch.autocast(value.device.type, enabled=False):  # precisions are chosen within
+    with no_autocast(value):  # precisions are chosen within
         context, sums, mean, var, count = _Streamed.apply(
             value, *parameters, eps, groups, clamped_bce, process_group
         )
@@ -217,10 +217,11 @@ def _forward(value: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, groups
     dtype = accumulation_dtype(value)
     scale, shift = scale.to(dtype)[:, None], shift.to(dtype)[:, None]
     context = torch.zeros(flat.shape, dtype=dtype, device=value.device)
-    for keys, channels in _chunks(flat, groups):
-        scores = _scores(flat[:, channels], weight[keys])
-        prior = scores.mul_(scale[keys]).add_(shift[keys]).sigmoid_()
-        _add_product(context, flat[:, :, keys], prior, 1 / len(weight))
+    with no_autocast(value):
+        for keys, channels in _chunks(flat, groups):
+            scores = _scores(flat[:, channels], weight[keys])
+            prior = scores.mul_(scale[keys]).add_(shift[keys]).sigmoid_()
+            _add_product(context, flat[:, :, keys], prior, 1 / len(weight))
     return out.copy_(context.view(out.shape))
 
 
@@ -280,7 +281,7 @@ class _Streamed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_context, grad_sums, *_):
-        with torch.autocast(grad_context.device.type, enabled=False):
+        with no_autocast(grad_context):
             return *_gradients(ctx, grad_context, grad_sums), *(None,) * 7
 
 

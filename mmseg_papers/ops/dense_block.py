@@ -20,7 +20,7 @@ from .batch_norm import (
 from .export import is_traced
 from .norm_relu_conv1x1 import maps, positions, relu_conv1x1, relu_conv1x1_backward
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype, autocast_dtype
+from .precision import accumulation_dtype, autocast_dtype, no_autocast
 
 
 def dense_block_reference(
@@ -89,7 +89,7 @@ def dense_block(
         x.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())
     )
     dtype = autocast_dtype(x)
-    with torch.autocast(x.device.type, enabled=False):
+    with no_autocast(x):
         slices = _slices(x.shape[1], layers, newest_first)
         if learns or any(norm.training for norm in norms):
             return _train(x.to(dtype), layers, slices, relu, recompute)

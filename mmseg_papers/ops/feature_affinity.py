@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .export import is_exporting
 from .once_differentiable import graph_anchor, once_differentiable
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, no_autocast
 
 #: Rows of the affinities that are held at a time (p = 1). On a CPU they stay in its caches.
 CPU_BLOCK_ROWS = 128
@@ -69,7 +69,7 @@ def feature_affinity(
     if is_exporting():
         return feature_affinity_reference(feature1, feature2, p=p, normalize=normalize, eps=eps)
     dtype = torch.promote_types(accumulation_dtype(feature1), accumulation_dtype(feature2))
-    with torch.autocast(feature1.device.type, enabled=False):
+    with no_autocast(feature1):
         f1, f2 = (x.flatten(2).to(dtype) for x in (feature1, feature2))
         if normalize:
             f1, f2 = (F.normalize(f, dim=1, eps=eps) for f in (f1, f2))

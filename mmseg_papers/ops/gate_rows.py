@@ -9,7 +9,7 @@ from .export import is_exporting
 from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
 from .pool_rows import pool_width
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, no_autocast
 from .triton_device import runs_triton
 
 #: Elements of a product that exist at a time in the backward pass of a channels_last map.
@@ -112,7 +112,8 @@ def _backward(x: Tensor, gate: Tensor, dy: Tensor, dmean: Tensor) -> tuple[Tenso
         torch.addcmul(_in_layout(dmean / x.shape[3], x), dy, factor, out=dx)
     else:
         torch.mul(dy, factor, out=dx)
-    return dx, _row_dot(x, dy).contiguous()
+    with no_autocast(x):
+        return dx, _row_dot(x, dy).contiguous()
 
 
 def _row_dot(x: Tensor, dy: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from .batch_norm import (
 )
 from .export import is_traced
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype, autocast_dtype
+from .precision import accumulation_dtype, autocast_dtype, no_autocast
 
 #: Bytes of activations that are made at a time on the CPU, so that they stay in a core's cache.
 STRIP_BYTES = 1 << 19
@@ -57,7 +57,7 @@ def norm_relu_conv1x1(x: Tensor, norm: nn.Module, conv: nn.Conv2d, pool: bool = 
         return norm_relu_conv1x1_reference(x, norm, conv, pool)
     dtype = autocast_dtype(x)
     batch = Batch.of(x, norm) if norm.training else None
-    with torch.autocast(x.device.type, enabled=False):
+    with no_autocast(x):
         out, mean, variance = _NormReluConv1x1.apply(
             x.to(dtype).contiguous(memory_format=torch.channels_last),
             NormState.of(norm),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -30,3 +32,15 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
     if x.is_cuda:
         return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else x.dtype
     return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else x.dtype
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager:
+    """Where products are in the dtype of their factors, also within ``torch.autocast``.
+
+    Args:
+        x (Tensor): On the device of the factors.
+
+    Returns:
+        AbstractContextManager: For a ``with`` statement.
+    """
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

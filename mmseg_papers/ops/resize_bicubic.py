@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, no_autocast
 
 
 def _cubic(distance: Tensor) -> Tensor:
@@ -64,4 +64,5 @@ def resize_bicubic(x: Tensor, size: Sequence[int]) -> Tensor:
     rows, columns = (
         bicubic_matrix(x.shape[dim], size[dim - 2]).to(x.device, dtype) for dim in (2, 3)
     )
-    return (rows @ (x.to(dtype) @ columns.T)).to(x.dtype)
+    with no_autocast(x):
+        return (rows @ (x.to(dtype) @ columns.T)).to(x.dtype)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .bilinear import bilinear_taps
+from .precision import no_autocast
 
 #: Maps of up to so many rows and columns are resized by matrix products. The products cost
 #: h + h * w / H multiply-adds per value of the result, PyTorch's interpolation four.
@@ -40,7 +41,7 @@ def add_resized(xs: Sequence[Tensor], align_corners: bool, total: Tensor) -> Non
     height, width = total.shape[2:]
     options = align_corners, total.device, total.dtype
     matrix = torch.cat([_matrix(x.shape[3], width, *options) for x in xs], dim=1)
-    with torch.autocast(total.device.type, enabled=False):
+    with no_autocast(total):
         tall = torch.cat([_matrix(x.shape[2], height, *options) @ x for x in xs], dim=3)
         total.view(-1, width).addmm_(tall.view(-1, matrix.shape[1]), matrix.t())
 
@@ -62,7 +63,7 @@ def resize_backward(
     height, width = grad.shape[2:]
     options = align_corners, grad.device, grad.dtype
     matrix = torch.cat([_matrix(w, width, *options) for _, w in in_sizes], dim=1)
-    with torch.autocast(grad.device.type, enabled=False):
+    with no_autocast(grad):
         narrow = (grad.view(-1, width) @ matrix).view(*grad.shape[:3], matrix.shape[1])
         parts = narrow.split([w for _, w in in_sizes], dim=3)
         return [

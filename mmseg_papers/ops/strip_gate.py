@@ -9,7 +9,7 @@ from torch import Tensor
 from .export import is_exporting
 from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, no_autocast
 from .strip_means import strip_sums
 from .triton_device import runs_triton
 
@@ -132,7 +132,7 @@ def _forward(
         from .strip_gate_triton import strip_gate_triton
 
         return strip_gate_triton(x, row, column, weight, bias, keeps_gate)
-    with torch.autocast(x.device.type, enabled=False):
+    with no_autocast(x):
         gate = F.conv2d(_strip_sum_like(x, row, column), weight, bias).sigmoid_()
     if keeps_gate:
         return x * gate, gate

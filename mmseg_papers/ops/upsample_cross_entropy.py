@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .bilinear import bilinear_taps
 from .export import is_exporting
 from .once_differentiable import graph_anchor, once_differentiable
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, no_autocast
 from .triton_device import runs_triton
 
 #: Bytes of resized logits held at a time: on a CPU a tile that stays in its caches.
@@ -523,7 +523,7 @@ def _forward(
         from .upsample_cross_entropy_triton import cross_entropy_forward_triton as compute
     else:
         compute = _cross_entropy_forward_tiled
-    with torch.autocast(logits.device.type, enabled=False):
+    with no_autocast(logits):
         return compute(
             logits,
             label,
@@ -553,7 +553,7 @@ def _backward(
         from .upsample_cross_entropy_triton import cross_entropy_backward_triton as compute
     else:
         compute = _cross_entropy_backward_tiled
-    with torch.autocast(logits.device.type, enabled=False):
+    with no_autocast(logits):
         return compute(
             upstream, logits, label, lse, class_weight, ignore_index, label_smoothing, align_corners
         )
