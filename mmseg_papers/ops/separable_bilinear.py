@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from .bilinear import bilinear_taps
 from .precision import no_autocast
+from .tensor_cache import cache_tensors
 
 #: Maps of up to so many rows and columns are resized by matrix products. The products cost
 #: h + h * w / H multiply-adds per value of the result, PyTorch's interpolation four.
@@ -40,9 +40,9 @@ def add_resized(xs: Sequence[Tensor], align_corners: bool, total: Tensor) -> Non
     """
     height, width = total.shape[2:]
     options = align_corners, total.device, total.dtype
-    matrix = torch.cat([_matrix(x.shape[3], width, *options) for x in xs], dim=1)
+    matrix = torch.cat([_matrix(total, x.shape[3], width, *options) for x in xs], dim=1)
     with no_autocast(total):
-        tall = torch.cat([_matrix(x.shape[2], height, *options) @ x for x in xs], dim=3)
+        tall = torch.cat([_matrix(total, x.shape[2], height, *options) @ x for x in xs], dim=3)
         total.view(-1, width).addmm_(tall.view(-1, matrix.shape[1]), matrix.t())
 
 
@@ -62,17 +62,17 @@ def resize_backward(
     """
     height, width = grad.shape[2:]
     options = align_corners, grad.device, grad.dtype
-    matrix = torch.cat([_matrix(w, width, *options) for _, w in in_sizes], dim=1)
+    matrix = torch.cat([_matrix(grad, w, width, *options) for _, w in in_sizes], dim=1)
     with no_autocast(grad):
         narrow = (grad.view(-1, width) @ matrix).view(*grad.shape[:3], matrix.shape[1])
         parts = narrow.split([w for _, w in in_sizes], dim=3)
         return [
-            _matrix(h, height, *options).t() @ part
+            _matrix(grad, h, height, *options).t() @ part
             for (h, _), part in zip(in_sizes, parts, strict=True)
         ]
 
 
-@lru_cache(maxsize=256)  # a model's sizes recur
+@cache_tensors  # a model's sizes recur
 def _matrix(
     in_size: int, out_size: int, align_corners: bool, device: torch.device, dtype: torch.dtype
 ) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from torch import Tensor
 from .bilinear import bilinear_taps
 from .layout import is_channels_last, layout
 from .precision import accumulation_dtype
+from .tensor_cache import cache_tensors
 
 BLOCK = 256
 #: Maps that one launch of the forward kernel adds.
@@ -181,7 +181,6 @@ def _backward_kernel(
     tl.store(out + offset, total.to(out.dtype.element_ty), mask)
 
 
-@lru_cache(maxsize=256)  # a dozen tiny launches otherwise, and a model's sizes recur
 def _axis_taps(
     in_size: int,
     out_size: int,
@@ -197,7 +196,7 @@ def _axis_taps(
     return taps, taps, torch.zeros(out_size, dtype=dtype, device=device)
 
 
-@lru_cache(maxsize=256)
+@cache_tensors  # a dozen tiny launches otherwise, and a model's sizes recur
 def _map_taps(in_size: tuple[int, int], out_size: tuple[int, int], *args) -> tuple[Tensor, Tensor]:
     """Positions (rows' lower and upper, columns' lower and upper) and weights of one map."""
     row0, row1, row_weight = _axis_taps(in_size[0], out_size[0], *args)
@@ -205,7 +204,7 @@ def _map_taps(in_size: tuple[int, int], out_size: tuple[int, int], *args) -> tup
     return torch.cat([row0, row1, col0, col1]), torch.cat([row_weight, col_weight])
 
 
-@lru_cache(maxsize=256)
+@cache_tensors
 def _axis_readers(in_size: int, out_size: int, *args) -> tuple[Tensor, Tensor, Tensor, int]:
     """Per source the first result position that reads it and their end; taps; weights; most."""
     lower, upper, weight = _axis_taps(in_size, out_size, *args)
@@ -233,7 +232,7 @@ def upsample_add_triton(
             xs = [total, *xs]
         maps = [x.contiguous(memory_format=layout(out)) for x in now]
         args = (mode, align_corners, out.device, accumulation_dtype(out))
-        tables = [_map_taps(tuple(x.shape[2:]), tuple(out.shape[2:]), *args) for x in maps]
+        tables = [_map_taps(out, tuple(x.shape[2:]), tuple(out.shape[2:]), *args) for x in maps]
         taps, weights = zip(*tables, strict=True)
         unused = MAPS - len(maps)
         with torch.cuda.device_of(out):
@@ -261,7 +260,7 @@ def resize_backward_triton(grad: Tensor, mode: str, align_corners: bool, out: Te
     if out.numel() == 0:
         return
     args = (mode, align_corners, grad.device, accumulation_dtype(grad))
-    axes = [_axis_readers(out.shape[dim], grad.shape[dim], *args) for dim in (2, 3)]
+    axes = [_axis_readers(out, out.shape[dim], grad.shape[dim], *args) for dim in (2, 3)]
     ranges, taps, weights, longest = zip(*axes, strict=True)
     with torch.cuda.device_of(out):
         _backward_kernel[(triton.cdiv(out.numel(), BLOCK),)](

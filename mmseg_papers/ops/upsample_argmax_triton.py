@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 import triton
@@ -11,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .bilinear import bilinear_taps
+from .tensor_cache import cache_tensors
 
 BLOCK = 256
 
@@ -94,7 +94,7 @@ def _kernel(
         tl.store(confidence + out, 1 / total, mask)
 
 
-@lru_cache(maxsize=256)  # a dozen tiny launches otherwise, and a data set's sizes recur
+@cache_tensors  # a dozen tiny launches otherwise, and a data set's sizes recur
 def _axis_taps(
     in_size: int,
     size: int,
@@ -135,6 +135,7 @@ def upsample_argmax_triton(
     left, right, top, bottom = crop
     cropped = (size[0] - top - bottom, size[1] - left - right)
     rows, row_weights = _axis_taps(
+        labels,
         logits.shape[2],
         size[0],
         top,
@@ -146,6 +147,7 @@ def upsample_argmax_triton(
         confidence.dtype,
     )
     cols, col_weights = _axis_taps(
+        labels,
         logits.shape[3],
         size[1],
         left,

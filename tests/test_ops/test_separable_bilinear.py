@@ -1,8 +1,11 @@
 """Resizing by matrix products against PyTorch's interpolation."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmseg_papers.ops import separable_bilinear, upsample_add, upsample_add_reference
 from mmseg_papers.ops.separable_bilinear import add_resized, is_separable_cheaper, resize_backward
@@ -63,3 +66,21 @@ def test_large_or_shrunken_maps_are_interpolated():
     assert is_separable_cheaper((20, 12), (60, 60))
     assert not is_separable_cheaper((33, 12), (60, 60))
     assert not is_separable_cheaper((20, 12), (19, 60))
+
+
+@pytest.mark.parametrize("is_fake_first", [True, False])
+def test_fake_tensors_leave_nothing_behind(is_fake_first):
+    sizes = [(13, 17), (6, 5 + is_fake_first)]  # of no other test
+
+    def run(is_fake):
+        with FakeTensorMode() if is_fake else nullcontext():
+            xs = [torch.randn(1, 2, *s, requires_grad=True) for s in sizes]
+            y = upsample_add(xs)
+            y.sum().backward()
+            return xs, y
+
+    for is_fake in (is_fake_first, not is_fake_first):
+        xs, y = run(is_fake)
+        assert y.shape[2:] == sizes[0]
+        if not is_fake:
+            torch.testing.assert_close(y, upsample_add_reference(xs))
