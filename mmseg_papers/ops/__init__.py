@@ -4,7 +4,13 @@ Each has a plain ``*_reference`` beside it, which tests compare with and exports
 """
 
 from .adaptive_means import AdaptiveMeans, adaptive_means
-from .affinity_loss import affinity_loss, affinity_loss_reference, affinity_sums, affinity_terms
+from .affinity_loss import (
+    affinity_loss,
+    affinity_loss_reference,
+    affinity_sums,
+    affinity_sums_reference,
+    affinity_terms,
+)
 from .chained_pooling1x1 import chained_pooling1x1, chained_pooling1x1_reference
 from .constant_concat import conv_of_constant_concat, conv_of_constant_concat_reference
 from .context_prior import (
@@ -54,6 +60,7 @@ __all__ = [
     "affinity_loss",
     "affinity_loss_reference",
     "affinity_sums",
+    "affinity_sums_reference",
     "affinity_terms",
     "bin_rows",
     "chained_pooling1x1",

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .export import is_exporting
 from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, no_autocast
 from .triton_device import runs_triton
@@ -21,12 +22,15 @@ LARGEST_LOSS = 100.0
 SMALLEST_VARIANCE = 1e-12
 
 
-def affinity_loss_reference(logits: Tensor, label: Tensor, empty_rows: str = "clamp") -> Tensor:
+def affinity_loss_reference(
+    logits: Tensor, label: Tensor, empty_rows: str = "clamp", clamped_bce: bool = True
+) -> Tensor:
     """Plain form of :func:`affinity_loss`: the ideal affinity map and four cross entropies.
 
-    As the authors compute it: on probabilities, which is ``clamped_bce=True``.
+    By default as the authors compute it: on probabilities, which is ``clamped_bce=True``.
     """
-    prior = logits.sigmoid().flatten(2).transpose(1, 2)  # queries, keys
+    logits = logits.flatten(2).transpose(1, 2).to(accumulation_dtype(logits))  # queries, keys
+    prior = logits.sigmoid()
     affinity = (label[:, :, None] == label[:, None]).to(prior)
     strangers = 1 - affinity
     companions = affinity - torch.eye(label.shape[1]).to(prior)
@@ -38,14 +42,21 @@ def affinity_loss_reference(logits: Tensor, label: Tensor, empty_rows: str = "cl
         ratio = ratio.masked_fill(is_empty, 0.0 if empty_rows == "clamp" else 1.0).clamp(max=1)
         return F.binary_cross_entropy(ratio, torch.ones_like(ratio))
 
-    return torch.stack(
-        [
-            F.binary_cross_entropy(prior, affinity),
-            loss(found / num_companions.clamp(min=1), num_companions == 0),
-            loss(rejected / num_strangers.clamp(min=1), num_strangers == 0),
-            loss(found / prior.sum(2), num_companions == 0),
-        ]
-    )
+    with no_autocast(logits):  # forbids this function
+        return torch.stack(
+            [
+                _unary_terms(logits, prior, affinity, clamped_bce).mean(),
+                loss(found / num_companions.clamp(min=1), num_companions == 0),
+                loss(rejected / num_strangers.clamp(min=1), num_strangers == 0),
+                loss(found / prior.sum(2), num_companions == 0),
+            ]
+        )
+
+
+def _unary_terms(logits: Tensor, prior: Tensor, affinity: Tensor, clamped_bce: bool) -> Tensor:
+    if clamped_bce:
+        return F.binary_cross_entropy(prior, affinity, reduction="none")
+    return F.binary_cross_entropy_with_logits(logits, affinity, reduction="none")
 
 
 def affinity_loss(
@@ -81,8 +92,24 @@ def affinity_loss(
         TypeError: If ``logits`` are not floating point.
         ValueError: If shapes or ``empty_rows`` are not as described.
     """
+    _check(logits, label)
+    _check_empty_rows(empty_rows)
+    if is_exporting():
+        return affinity_loss_reference(logits, label, empty_rows, clamped_bce)
     sums = affinity_sums(logits, label, clamped_bce)
     return affinity_terms(sums, label, empty_rows, clamped_bce)
+
+
+def affinity_sums_reference(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> Tensor:
+    """Plain form of :func:`affinity_sums`: the ideal affinity map and sums over its keys."""
+    logits = logits.flatten(2).to(accumulation_dtype(logits))  # keys, queries
+    prior = logits.sigmoid()
+    affinity = (label[:, :, None] == label[:, None]).to(prior)
+    found = prior * (affinity - torch.eye(label.shape[1]).to(prior))
+    rejected = (1 - prior) * (1 - affinity)
+    with no_autocast(logits):  # forbids binary cross entropy
+        unary = _unary_terms(logits, prior, affinity, clamped_bce)
+    return torch.stack([found, prior, rejected, unary]).sum(2)
 
 
 def affinity_sums(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> Tensor:
@@ -101,6 +128,13 @@ def affinity_sums(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> T
         TypeError: If ``logits`` are not floating point.
         ValueError: If the shapes are not as described.
     """
+    _check(logits, label)
+    if is_exporting():
+        return affinity_sums_reference(logits, label, clamped_bce)
+    return _affinity_sums(logits.flatten(2), label, clamped_bce)
+
+
+def _check(logits: Tensor, label: Tensor) -> None:
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, got {logits.dtype}")
     got = (*logits.shape[:2], logits.shape[2:].numel())
@@ -109,7 +143,6 @@ def affinity_sums(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> T
             "logits must be (B, N, h, w) or (B, N, N) and label (B, N) with N = h * w, got "
             f"{tuple(logits.shape)} and {tuple(label.shape)}"
         )
-    return _affinity_sums(logits.flatten(2), label, clamped_bce)
 
 
 def affinity_terms(
@@ -129,8 +162,7 @@ def affinity_terms(
     Raises:
         ValueError: If ``empty_rows`` is neither ``'clamp'`` nor ``'skip'``.
     """
-    if empty_rows not in ("clamp", "skip"):
-        raise ValueError(f"empty_rows must be 'clamp' or 'skip', got {empty_rows!r}")
+    _check_empty_rows(empty_rows)
     mine, total, others, bce = sums.unbind()
     positions = label.shape[1]
     ordered = label.sort(dim=1).values
@@ -155,6 +187,11 @@ def affinity_terms(
         loss(mine, total, companions),
     ]
     return torch.stack(per_query).flatten(1).sum(1) / max(label.numel(), 1)
+
+
+def _check_empty_rows(empty_rows: str) -> None:
+    if empty_rows not in ("clamp", "skip"):
+        raise ValueError(f"empty_rows must be 'clamp' or 'skip', got {empty_rows!r}")
 
 
 def _minus_log(ratio: Tensor, clamped_bce: bool) -> Tensor:

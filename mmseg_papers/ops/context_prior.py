@@ -10,7 +10,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from .affinity_loss import add_affinity_sums, affinity_sums, affinity_sums_gradient
+from .affinity_loss import (
+    add_affinity_sums,
+    affinity_sums_gradient,
+    affinity_sums_reference,
+)
 from .export import is_exporting
 from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, no_autocast
@@ -31,7 +35,7 @@ def gather_context(value: Tensor, logits: Tensor) -> Tensor:
     Returns:
         Tensor: (B, C, h, w).
     """
-    prior = logits.flatten(2).sigmoid()
+    prior = logits.flatten(2).sigmoid().to(value.dtype)
     # Divided within the product, which could overflow in half precision.
     context = torch.baddbmm(
         value.new_zeros(1), value.flatten(2), prior, beta=0, alpha=1 / prior.shape[1]
@@ -43,7 +47,7 @@ def context_prior_reference(
     value: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, groups: int = 1
 ) -> Tensor:
     """Plain form of :func:`context_prior`: convolve, normalise, squash, gather."""
-    logits = F.conv2d(value, weight, groups=groups)
+    logits = F.conv2d(value, weight.to(value.dtype), groups=groups)
     return gather_context(value, logits * scale[:, None, None] + shift[:, None, None])
 
 
@@ -99,13 +103,13 @@ def context_prior_and_sums_reference(
     clamped_bce: bool = False,
 ) -> tuple[Tensor, Tensor, PriorStatistics]:
     """Plain form of :func:`context_prior_and_sums`, in one process."""
-    x = F.conv2d(value, weight, groups=groups)
+    x = F.conv2d(value, weight.to(value.dtype), groups=groups)
     is_batch = statistics is None
     var, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0)
     given = (None, None) if is_batch else statistics
     logits = F.batch_norm(x, *given, norm_weight, norm_bias, training=is_batch, eps=eps)
     used = PriorStatistics(*((mean, var) if is_batch else statistics), x[:, 0].numel())
-    return gather_context(value, logits), affinity_sums(logits, label, clamped_bce), used
+    return gather_context(value, logits), affinity_sums_reference(logits, label, clamped_bce), used
 
 
 def context_prior_and_sums(
@@ -146,9 +150,17 @@ def context_prior_and_sums(
         statistics, for the running averages.
 
     Raises:
+        NotImplementedError: If the plain form is asked for and processes share the statistics.
         ValueError: If the shapes do not fit.
     """
     _check(value, weight, groups)
+    if is_exporting():
+        if process_group is not None:
+            raise NotImplementedError("the plain form runs in one process; got a process_group")
+        return context_prior_and_sums_reference(
+            *(value, weight, norm_weight, norm_bias, label),
+            *(statistics, eps, groups, clamped_bce),
+        )
     parameters = (weight, norm_weight, norm_bias, label, *(statistics or (None, None)))
     with no_autocast(value):  # precisions are chosen within
         context, sums, mean, var, count = _Streamed.apply(

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .batch_norm import NormState, is_batch_norm
+from .export import references_asked
 
 
 def conv_norm_relu_reference(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
@@ -28,7 +29,8 @@ def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     Returns:
         Tensor: (N, M, H', W').
     """
-    if torch.is_grad_enabled() or norm.training or not is_batch_norm(norm):
+    is_folded = is_batch_norm(norm) and not norm.training and not torch.is_grad_enabled()
+    if references_asked() or not is_folded:
         return conv_norm_relu_reference(x, conv, norm)
     scale, shift = NormState.of(norm).affine(norm.weight, norm.bias)
     weight = conv.weight * scale[:, None, None, None]

@@ -40,6 +40,8 @@ def pool_rows(x: Tensor, rows: int, pooling: str = "mean") -> Tensor:
     if x.dim() != 4 or 0 in x.shape[2:]:
         raise ValueError(f"x must be (N, C, H, W), H and W at least 1, got {tuple(x.shape)}")
     _check(pooling, rows)
+    if references_asked():
+        return pool_rows_reference(x, rows, pooling)
     # On the CPU, adaptive pooling is fast in channels_last, and in the maximum's backward pass.
     is_fast = pooling == "max" if _learns(x) else is_channels_last(x)
     if is_fast and not (x.is_cuda or is_exporting()):

@@ -44,7 +44,7 @@ def test_value_and_gradient(size, memory_format, empty_rows, clamped_bce, block_
     monkeypatch.setattr(module(), "BLOCK_BYTES", block_bytes)
     logits, label = inputs(size, memory_format)
     ours = affinity_loss(logits, label, empty_rows, clamped_bce)
-    plain = affinity_loss_reference(logits, label, empty_rows)
+    plain = affinity_loss_reference(logits, label, empty_rows, clamped_bce)
     torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
     upstream = torch.rand(4, dtype=torch.float64)
     (a,) = torch.autograd.grad(ours, logits, upstream)
