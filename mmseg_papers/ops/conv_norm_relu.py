@@ -18,20 +18,23 @@ def conv_norm_relu_reference(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Ten
 def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """Convolve, normalise and ReLU, with the norm folded into the conv's weights at inference.
 
-    Where gradients or batch statistics are asked for, or the norm is no batch norm, this is the
-    plain form.
+    Where gradients or batch statistics are asked for, the norm is no batch norm or the padding
+    is not zero, this is the plain form.
 
     Args:
         x (Tensor): (N, C, H, W).
-        conv (nn.Conv2d): Without bias.
+        conv (nn.Conv2d): Any.
         norm (nn.Module): Of its output channels.
 
     Returns:
         Tensor: (N, M, H', W').
     """
-    is_folded = is_batch_norm(norm) and not norm.training and not torch.is_grad_enabled()
-    if references_asked() or not is_folded:
+    is_inference = not torch.is_grad_enabled() and not norm.training
+    is_foldable = is_batch_norm(norm) and conv.padding_mode == "zeros"
+    if references_asked() or not (is_inference and is_foldable):
         return conv_norm_relu_reference(x, conv, norm)
     scale, shift = NormState.of(norm).affine(norm.weight, norm.bias)
+    if conv.bias is not None:
+        shift = torch.addcmul(shift, conv.bias, scale)
     weight = conv.weight * scale[:, None, None, None]
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups).relu_()

@@ -7,16 +7,17 @@ from torch import nn
 from mmseg_papers.ops import conv_norm_relu, conv_norm_relu_reference
 
 
-def make(norm):
+def make(norm, bias=False):
     for tensor in (*norm.parameters(), *norm.buffers()):
         if tensor.is_floating_point():
             nn.init.uniform_(tensor, 0.5, 1.5)
-    conv = nn.Conv2d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2, bias=False)
+    conv = nn.Conv2d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2, bias=bias)
     return conv.double(), norm.double()
 
 
-def test_inference_is_one_conv():
-    conv, norm = make(nn.BatchNorm2d(6).eval())
+@pytest.mark.parametrize("bias", [False, True])
+def test_inference_is_one_conv(bias):
+    conv, norm = make(nn.BatchNorm2d(6).eval(), bias)
     x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
     norm.register_forward_pre_hook(lambda *_: pytest.fail("the norm ran by itself"))
     with torch.no_grad():
@@ -33,6 +34,14 @@ def test_plain_form(norm):
         assert torch.equal(conv_norm_relu(x, conv, norm), conv_norm_relu_reference(x, conv, norm))
     if norm.training:
         assert norm.num_batches_tracked == 2
+
+
+def test_padding_of_other_modes():
+    _, norm = make(nn.BatchNorm2d(6).eval())
+    conv = nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular").double()
+    x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.equal(conv_norm_relu(x, conv, norm), conv_norm_relu_reference(x, conv, norm))
 
 
 def test_gradients_reach_the_norm():
