@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import CompleteLoading, set_stride_and_rate, strides_to_rates
+from ..layers import CompleteLoading, check_image_channels, set_stride_and_rate, strides_to_rates
 
 ENTRY = ((128, 2), (256, 2), (728, 2))
 ENTRY_71 = ((128, 2), (256, 1), (256, 2), (728, 1), (728, 2))
@@ -199,13 +199,7 @@ class AlignedXception(CompleteLoading, BaseModule):
         Raises:
             ValueError: If the images have another number of channels than the network.
         """
-        in_channels = self.stem[0].conv.in_channels
-        if x.shape[1] != in_channels:
-            raise ValueError(
-                f"the images have {x.shape[1]} channels and {type(self).__name__} was built with "
-                f"in_channels={in_channels}; set backbone.in_channels, and as many values in "
-                "data_preprocessor.mean and std"
-            )
+        check_image_channels(x, self.stem[0].conv, self)
         x = self.stem(x)
         maps = []
         for i, block in enumerate(self.blocks):

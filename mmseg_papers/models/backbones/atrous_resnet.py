@@ -9,7 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import CompleteLoading, set_stride_and_rate, strides_to_rates
+from ..layers import CompleteLoading, check_image_channels, set_stride_and_rate, strides_to_rates
 
 STYLES = ("pytorch", "tensorflow")
 STEM_STRIDE = 4
@@ -209,12 +209,7 @@ class AtrousResNet(CompleteLoading, ResNet):
             ValueError: If the images have another number of channels than the network.
         """
         first = self.stem[0] if self.deep_stem else self.conv1
-        if x.shape[1] != first.in_channels:
-            raise ValueError(
-                f"the images have {x.shape[1]} channels and {type(self).__name__} was built with "
-                f"in_channels={first.in_channels}; set backbone.in_channels, and as many values "
-                "in data_preprocessor.mean and std"
-            )
+        check_image_channels(x, first, self)
         x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
         x = self.maxpool(x)
         maps = []

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...ops import conv_norm_relu
-from ..layers import CompleteLoading, DenseBlock, DenseLayer, DenseTransition, require_layer
+from ..layers import (
+    CompleteLoading,
+    DenseBlock,
+    DenseLayer,
+    DenseTransition,
+    check_image_channels,
+    require_layer,
+)
 
 #: arch -> (growth rate, channels of the stem, layers of the four blocks)
 ARCHS: dict[str, tuple[int, int, tuple[int, int, int, int]]] = {
@@ -161,12 +168,7 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
             ValueError: If the images have other channels or are smaller than the stride, or a
                 batch norm has one value a channel to train on.
         """
-        if x.shape[1] != self.conv0.in_channels:
-            raise ValueError(
-                f"the images have {x.shape[1]} channels and {type(self).__name__} was built with "
-                f"in_channels={self.conv0.in_channels}; set backbone.in_channels, and as many "
-                "values in data_preprocessor.mean and std"
-            )
+        check_image_channels(x, self.conv0, self)
         if -(-min(x.shape[2:]) // 4) < self.output_stride // 4:
             raise ValueError(
                 f"images of {x.shape[2]} x {x.shape[3]} pixels leave no cell at output_stride="

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmseg.models.backbones import MobileNetV2
 from mmseg.models.utils import InvertedResidual
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import CompleteLoading
+from .complete_mobilenet_v2 import CompleteMobileNetV2
 
 #: output stride -> (strides, dilations) of the seven stages
 OUTPUT_STRIDES = {
@@ -20,7 +19,7 @@ OUTPUT_STRIDES = {
 
 
 @MODELS.register_module()
-class DilatedMobileNetV2(CompleteLoading, MobileNetV2):
+class DilatedMobileNetV2(CompleteMobileNetV2):
     """MobileNetV2 (arXiv:1801.04381) in the authors' DenseASPP code.
 
     ``mmseg``'s ``MobileNetV2`` with four differences: the first inverted residual keeps its 1x1
@@ -35,7 +34,7 @@ class DilatedMobileNetV2(CompleteLoading, MobileNetV2):
 
     Args:
         output_stride (int): 8 or 16. Default: 8.
-        **kwargs: As ``mmseg``'s ``MobileNetV2``, except ``strides`` and ``dilations``:
+        **kwargs: As :class:`CompleteMobileNetV2`, except ``strides`` and ``dilations``:
             ``out_indices`` (stages, default (1, 2, 4, 6)), ``norm_cfg``, ``norm_eval``,
             ``frozen_stages``, ``init_cfg`` and so on.
 
@@ -81,32 +80,16 @@ class DilatedMobileNetV2(CompleteLoading, MobileNetV2):
         """Extract maps.
 
         Args:
-            x (Tensor): Images (N, 3, H, W).
+            x (Tensor): Images (N, in_channels, H, W).
 
         Returns:
             tuple[Tensor, ...]: The maps of ``out_indices``; the last stage's is linear, at 1/8.
         """
-        x = self.conv1(x)
-        outs = []
-        for i, name in enumerate(self.layers):
-            x = getattr(self, name)(x)
-            if i in self.out_indices:
-                outs.append(x)
-        if self.output_stride == 16 and i in self.out_indices:
-            outs[-1] = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-        return tuple(outs)
-
-    def train(self, mode: bool = True) -> DilatedMobileNetV2:
-        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
-
-        Args:
-            mode (bool): Training (True) or evaluation (False). Default: True.
-
-        Returns:
-            DilatedMobileNetV2: The module itself, as ``nn.Module.train`` does.
-        """
-        super().train(mode)
-        return self
+        maps = super().forward(x)
+        if self.output_stride == 8 or len(self.layers) - 1 not in self.out_indices:
+            return maps
+        *others, x = maps
+        return *others, F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         first = f"{prefix}layer1.0.conv."

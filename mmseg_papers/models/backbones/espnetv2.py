@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import CompleteLoading, NormPReLU
+from ..layers import CompleteLoading, NormPReLU, check_image_channels
 
 #: scale -> channels at strides 2, 4, 8 and 16
 CHANNELS: dict[float, tuple[int, int, int, int]] = {
@@ -211,7 +211,11 @@ class ESPNetv2(CompleteLoading, BaseModule):
 
         Returns:
             tuple[Tensor, ...]: Maps of strides 2, 4, 8 and 16, sizes rounded up.
+
+        Raises:
+            ValueError: If the images have another number of channels than the network.
         """
+        check_image_channels(x, self.stem.conv, self)
         maps = [self.stem(x)]
         for downsampler, level in zip(self.downsamplers, self.levels, strict=True):
             maps.append(level(downsampler(maps[-1], x)))

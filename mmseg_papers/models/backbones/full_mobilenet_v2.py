@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mmcv.cnn import ConvModule
-from mmseg.models.backbones import MobileNetV2
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..layers import CompleteLoading
+from ..layers import check_image_channels
+from .complete_mobilenet_v2 import CompleteMobileNetV2
 
 #: Output stride -> strides and rates of the first unit of each stage; the other units have rate 1.
 STRIDES_AND_RATES = {
@@ -18,7 +18,7 @@ STRIDES_AND_RATES = {
 
 
 @MODELS.register_module()
-class FullMobileNetV2(CompleteLoading, MobileNetV2):
+class FullMobileNetV2(CompleteMobileNetV2):
     """MobileNetV2 (arXiv:1801.04381) with its last 1x1 conv, which ``mmseg``'s class lacks.
 
     HANet's trunk: a stage whose stride is removed has an atrous first unit only, as in its
@@ -28,7 +28,7 @@ class FullMobileNetV2(CompleteLoading, MobileNetV2):
         output_stride (int): Input size over the last map's: 8, 16 or 32. Default: 16.
         out_indices (tuple[int, ...]): Which of the seven stages are returned before the last
             conv's map. Default: (2, 6), 32 and 320 channels at strides 8 and ``output_stride``.
-        **kwargs: As ``mmseg``'s MobileNetV2, without ``strides`` and ``dilations``.
+        **kwargs: As :class:`CompleteMobileNetV2`, without ``strides`` and ``dilations``.
 
     Raises:
         ValueError: If ``output_stride`` is none of the above.
@@ -64,11 +64,12 @@ class FullMobileNetV2(CompleteLoading, MobileNetV2):
         """Extract the stages' maps.
 
         Args:
-            x (Tensor): Images, (N, 3, H, W).
+            x (Tensor): Images, (N, in_channels, H, W).
 
         Returns:
             tuple[Tensor, ...]: Those of ``out_indices``, then the last conv's, 1280 channels.
         """
+        check_image_channels(x, self.conv1.conv, self)
         x = self.conv1(x)
         maps = []
         for i, name in enumerate(self.layers):
@@ -76,15 +77,3 @@ class FullMobileNetV2(CompleteLoading, MobileNetV2):
             if i in self.out_indices:
                 maps.append(x)
         return (*maps, self.conv2(x))
-
-    def train(self, mode: bool = True) -> FullMobileNetV2:
-        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
-
-        Args:
-            mode (bool): Training (True) or evaluation (False). Default: True.
-
-        Returns:
-            FullMobileNetV2: The module itself, as ``nn.Module.train`` does.
-        """
-        super().train(mode)
-        return self

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import upsample_add
-from ..layers import CompleteLoading, build_upsample, require_layer
+from ..layers import CompleteLoading, build_upsample, check_image_channels, require_layer
 
 #: arch -> (width, bottlenecks and planes of stage 1, modules of stages 2-4, basic blocks a branch)
 ARCHS: dict[str, tuple[int, tuple[int, int], tuple[int, int, int], int]] = {
@@ -286,13 +286,7 @@ class HighResolutionNet(CompleteLoading, HRNet):
             ValueError: If the images have another number of channels than the network, or are
                 smaller than its stride while training.
         """
-        in_channels = self.conv1.in_channels
-        if x.shape[1] != in_channels:
-            raise ValueError(
-                f"the images have {x.shape[1]} channels and {type(self).__name__} was built with "
-                f"in_channels={in_channels}; set backbone.in_channels, and as many values in "
-                "data_preprocessor.mean and std"
-            )
+        check_image_channels(x, self.conv1, self)
         size = x.shape[2:]
         if self.training and min(size) < STRIDE:
             raise ValueError(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
-from mmseg.models.backbones import MobileNetV2
 from mmseg.registry import MODELS
 
-from ..layers import CompleteLoading
+from .complete_mobilenet_v2 import CompleteMobileNetV2
 
 
 @MODELS.register_module()
-class LightWeightMobileNetV2(CompleteLoading, MobileNetV2):
+class LightWeightMobileNetV2(CompleteMobileNetV2):
     """MobileNetV2 with an expansion conv in its first block, too (arXiv:1810.03272).
 
     ``mmseg``'s leaves the 1x1 expansion out where the ratio is 1; the authors keep a 32 -> 32 conv
@@ -20,7 +19,7 @@ class LightWeightMobileNetV2(CompleteLoading, MobileNetV2):
 
     Args:
         out_indices (Sequence[int]): Stages whose maps are returned. Default: all but the first.
-        **kwargs: As ``mmseg``'s ``MobileNetV2``.
+        **kwargs: As :class:`CompleteMobileNetV2`.
     """
 
     def __init__(self, out_indices: Sequence[int] = (1, 2, 3, 4, 5, 6), **kwargs) -> None:
@@ -29,15 +28,3 @@ class LightWeightMobileNetV2(CompleteLoading, MobileNetV2):
         width = convs[0].in_channels
         norms = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         convs.insert(0, ConvModule(width, width, kernel_size=1, **norms))
-
-    def train(self, mode: bool = True) -> LightWeightMobileNetV2:
-        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
-
-        Args:
-            mode (bool): Training (True) or evaluation (False). Default: True.
-
-        Returns:
-            LightWeightMobileNetV2: The module itself, as ``nn.Module.train`` does.
-        """
-        super().train(mode)
-        return self

@@ -6,9 +6,9 @@ from mmengine.model import Sequential
 from mmseg.models.backbones import ResNetV1c
 from mmseg.models.backbones.resnet import Bottleneck
 from mmseg.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
-from ..layers import CompleteLoading, require_layer
+from ..layers import CompleteLoading, check_image_channels, require_layer
 
 POSITIONS = ("after_conv1", "after_conv2", "after_conv3")
 
@@ -79,6 +79,21 @@ class PluginResNetV1c(CompleteLoading, ResNetV1c):
                 names = block.make_block_plugins(planes, cfgs)
                 setattr(block, f"{position}_plugin_names", names)
         return stage
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extract maps.
+
+        Args:
+            x (Tensor): Images, (N, in_channels, H, W).
+
+        Returns:
+            tuple[Tensor, ...]: The maps of ``out_indices``.
+
+        Raises:
+            ValueError: If the images have another number of channels than the network.
+        """
+        check_image_channels(x, self.stem[0] if self.deep_stem else self.conv1, self)
+        return super().forward(x)
 
     def train(self, mode: bool = True) -> nn.Module:
         """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.

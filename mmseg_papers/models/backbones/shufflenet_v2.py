@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import CompleteLoading, set_stride_and_rate
+from ..layers import CompleteLoading, check_image_channels, set_stride_and_rate
 
 #: Width -> channels of stem, stages 2 to 4 and last conv (arXiv:1807.11164, table 5).
 WIDTHS = {
@@ -84,6 +84,7 @@ class ShuffleNetV2(CompleteLoading, BaseModule):
     Args:
         widen_factor (float): 0.5, 1.0, 1.5 or 2.0. Default: 1.0.
         output_stride (int): Input size over the last map's: 16 or 32. Default: 16.
+        in_channels (int): Channels of the images. Default: 3.
         norm_cfg (dict, optional): Default: ``dict(type='BN')``.
         init_cfg (dict | list[dict], optional): Default: that of its ``ConvModule``.
 
@@ -102,6 +103,7 @@ class ShuffleNetV2(CompleteLoading, BaseModule):
         self,
         widen_factor: float = 1.0,
         output_stride: int = 16,
+        in_channels: int = 3,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -112,7 +114,7 @@ class ShuffleNetV2(CompleteLoading, BaseModule):
         super().__init__(init_cfg)
         norm_cfg = norm_cfg or dict(type="BN")
         channels, *stages, last = WIDTHS[widen_factor]
-        self.conv1 = ConvModule(3, channels, 3, stride=2, padding=1, norm_cfg=norm_cfg)
+        self.conv1 = ConvModule(in_channels, channels, 3, stride=2, padding=1, norm_cfg=norm_cfg)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layers = nn.ModuleList()
         for width, units in zip(stages, UNITS, strict=True):
@@ -133,12 +135,13 @@ class ShuffleNetV2(CompleteLoading, BaseModule):
         """Extract maps.
 
         Args:
-            x (Tensor): Images, (N, 3, H, W).
+            x (Tensor): Images, (N, in_channels, H, W).
 
         Returns:
             tuple[Tensor, Tensor, Tensor]: Of stage 2 (stride 8), stage 4 and the last conv (both
             ``output_stride``).
         """
+        check_image_channels(x, self.conv1.conv, self)
         stage2, stage3, stage4, last = self.layers
         low_level = stage2(self.maxpool(self.conv1(x)))
         x = stage4(stage3(low_level))

@@ -6,6 +6,7 @@ from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer
 from .dense_block import DenseBlock, DenseLayer, DenseTransition
 from .height_attention import HeightAttention
+from .image_channels import check_image_channels
 from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
 from .output_stride import set_stride_and_rate, strides_to_rates
@@ -35,6 +36,7 @@ __all__ = [
     "SpatialOCR",
     "StripPoolingModule",
     "build_upsample",
+    "check_image_channels",
     "convolve_concat",
     "gather_objects",
     "require_layer",

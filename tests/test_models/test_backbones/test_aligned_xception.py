@@ -110,8 +110,3 @@ def test_refuses_weights_of_another_depth(small):
 def test_refuses_options(options, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         AlignedXception(**{"depth": 41, **options})
-
-
-def test_refuses_images_of_other_channels(small):
-    with pytest.raises(ValueError, match=r"4 channels .*in_channels=3"):
-        small(torch.rand(1, 4, 33, 33))

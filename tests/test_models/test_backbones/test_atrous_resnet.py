@@ -147,8 +147,3 @@ def test_trains_and_keeps_frozen_parts():
 def test_refuses_options(options, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         AtrousResNet(**{"depth": 50, **options})
-
-
-def test_refuses_images_of_other_channels():
-    with pytest.raises(ValueError, match=r"1 channels .*in_channels=3"):
-        AtrousResNet(18)(torch.rand(1, 1, 64, 64))

@@ -138,11 +138,6 @@ def test_refuses_options(options, message):
         HighResolutionNet(**options)
 
 
-def test_refuses_images_of_other_channels(small):
-    with pytest.raises(ValueError, match=r"1 channels .*in_channels=3"):
-        small(torch.rand(1, 1, 64, 64))
-
-
 def test_refuses_crops_below_the_stride():
     net = HighResolutionNet(arch="w18_small_v1").train()
     with pytest.raises(ValueError, match=r"16 x 64 .*crop_size of at least 32 x 32"):

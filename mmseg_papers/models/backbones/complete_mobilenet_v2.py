@@ -1,0 +1,58 @@
+"""What the papers' MobileNetV2s have in common."""
+
+from __future__ import annotations
+
+from mmcv.cnn import ConvModule
+from mmseg.models.backbones import MobileNetV2
+from torch import Tensor
+
+from ..layers import CompleteLoading, check_image_channels
+
+
+class CompleteMobileNetV2(CompleteLoading, MobileNetV2):
+    """``mmseg``'s MobileNetV2 for images of any number of channels, loaded whole or not at all.
+
+    Args:
+        in_channels (int): Channels of the images. Default: 3.
+        **kwargs: As ``mmseg``'s ``MobileNetV2``.
+    """
+
+    def __init__(self, *, in_channels: int = 3, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if in_channels != 3:
+            options = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+            width = self.conv1.conv.out_channels
+            self.conv1 = ConvModule(in_channels, width, 3, stride=2, padding=1, **options)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extract maps.
+
+        Args:
+            x (Tensor): Images, (N, in_channels, H, W).
+
+        Returns:
+            tuple[Tensor, ...]: The maps of ``out_indices``.
+
+        Raises:
+            ValueError: If the images have another number of channels than the network.
+        """
+        check_image_channels(x, self.conv1.conv, self)
+        x = self.conv1(x)
+        maps = []
+        for i, name in enumerate(self.layers):
+            x = getattr(self, name)(x)
+            if i in self.out_indices:
+                maps.append(x)
+        return tuple(maps)
+
+    def train(self, mode: bool = True) -> CompleteMobileNetV2:
+        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
+
+        Args:
+            mode (bool): Training (True) or evaluation (False). Default: True.
+
+        Returns:
+            CompleteMobileNetV2: The module itself, as ``nn.Module.train`` does.
+        """
+        super().train(mode)
+        return self
