@@ -36,6 +36,9 @@ class CompleteMobileNetV2(CompleteLoading, MobileNetV2):
         Raises:
             ValueError: If the images have another number of channels than the network.
         """
+        return tuple(self._maps_and_last(x)[0])
+
+    def _maps_and_last(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         check_image_channels(x, self.conv1.conv, self)
         x = self.conv1(x)
         maps = []
@@ -43,7 +46,7 @@ class CompleteMobileNetV2(CompleteLoading, MobileNetV2):
             x = getattr(self, name)(x)
             if i in self.out_indices:
                 maps.append(x)
-        return tuple(maps)
+        return maps, x
 
     def train(self, mode: bool = True) -> CompleteMobileNetV2:
         """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.

@@ -6,7 +6,6 @@ from mmcv.cnn import ConvModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..layers import check_image_channels
 from .complete_mobilenet_v2 import CompleteMobileNetV2
 
 #: Output stride -> strides and rates of the first unit of each stage; the other units have rate 1.
@@ -69,11 +68,5 @@ class FullMobileNetV2(CompleteMobileNetV2):
         Returns:
             tuple[Tensor, ...]: Those of ``out_indices``, then the last conv's, 1280 channels.
         """
-        check_image_channels(x, self.conv1.conv, self)
-        x = self.conv1(x)
-        maps = []
-        for i, name in enumerate(self.layers):
-            x = getattr(self, name)(x)
-            if i in self.out_indices:
-                maps.append(x)
+        maps, x = self._maps_and_last(x)
         return (*maps, self.conv2(x))
