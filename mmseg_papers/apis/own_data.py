@@ -75,8 +75,9 @@ def on_own_data(
                 FolderDataset(**{k: v for k, v in dataset.items() if k != "type"}, lazy_init=True)
             value = dict(value, batch_size=batch_size, dataset=dataset)
         config[key] = value
-    for name in ("dataset_type", "class_weight"):  # of the old data
+    for name in ("dataset_type", "class_weight", "swap_labels"):  # of the old classes
         config.pop(name, None)
+    config.get("tta_model", {}).pop("swap_labels", None)  # left and right of LIP
     heads = [
         (name, head)
         for name in ("decode_head", "auxiliary_head")

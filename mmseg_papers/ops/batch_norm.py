@@ -149,4 +149,5 @@ def update_running_statistics(norm: nn.Module, mean: Tensor, variance: Tensor, c
         momentum = 1 / float(norm.num_batches_tracked)
     unbiased = variance * (count / max(count - 1, 1))
     for running, batch in ((norm.running_mean, mean), (norm.running_var, unbiased)):
-        running.mul_(1 - momentum).add_(batch.to(running), alpha=momentum)
+        # As PyTorch's, unseen by autograd: an earlier pass may have saved the buffer.
+        running.data.mul_(1 - momentum).add_(batch.to(running), alpha=momentum)

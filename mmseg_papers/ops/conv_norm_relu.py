@@ -18,8 +18,8 @@ def conv_norm_relu_reference(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Ten
 def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """Convolve, normalise and ReLU, with the norm folded into the conv's weights at inference.
 
-    Where gradients or batch statistics are asked for, the norm is no batch norm or the padding
-    is not zero, this is the plain form.
+    Where gradients or batch statistics are asked for, the norm is no batch norm, the padding is
+    not zero or the conv is of a derived class, this is the plain form.
 
     Args:
         x (Tensor): (N, C, H, W).
@@ -30,7 +30,7 @@ def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
         Tensor: (N, M, H', W').
     """
     is_inference = not torch.is_grad_enabled() and not norm.training
-    is_foldable = is_batch_norm(norm) and conv.padding_mode == "zeros"
+    is_foldable = is_batch_norm(norm) and type(conv) is nn.Conv2d and conv.padding_mode == "zeros"
     if references_asked() or not (is_inference and is_foldable):
         return conv_norm_relu_reference(x, conv, norm)
     scale, shift = NormState.of(norm).affine(norm.weight, norm.bias)

@@ -33,7 +33,8 @@ def max_pool5x5(x: Tensor) -> Tensor:
     that fit the cache. The result is PyTorch's to the bit. For the backward pass one byte an
     element is kept, the row and column of the maximum within its window, where PyTorch keeps the
     input and an int64 index; the gradient is PyTorch's to the bit, too (of equal values the first
-    in row-major order receives it), and deterministic on CUDA.
+    in row-major order receives it; on a CPU not where the map holds NaN), and deterministic on
+    CUDA.
 
     Time and memory against the plain form are listed in docs/benchmarks.md.
 

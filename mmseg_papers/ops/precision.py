@@ -29,9 +29,9 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
     Returns:
         torch.dtype: Autocast's under ``torch.autocast``, else that of ``x``.
     """
-    if x.is_cuda:
-        return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else x.dtype
-    return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else x.dtype
+    if not _is_autocast(x):
+        return x.dtype
+    return torch.get_autocast_gpu_dtype() if x.is_cuda else torch.get_autocast_cpu_dtype()
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager:
@@ -43,4 +43,11 @@ def no_autocast(x: Tensor) -> AbstractContextManager:
     Returns:
         AbstractContextManager: For a ``with`` statement.
     """
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+    # Entered only where it changes something: a recorded graph would hold it.
+    return torch.autocast(x.device.type, enabled=False) if _is_autocast(x) else nullcontext()
+
+
+def _is_autocast(x: Tensor) -> bool:
+    if x.is_cuda:
+        return torch.is_autocast_enabled()
+    return x.device.type == "cpu" and torch.is_autocast_cpu_enabled()

@@ -41,6 +41,12 @@ def test_a_cascade_drops_the_old_class_weights():
     assert "class_weight" not in config.pretty_text
 
 
+def test_left_and_right_of_the_old_classes_are_forgotten():
+    config = resolved_config("hrnetv2_w48_4xb10-110k_lip-473x473")
+    assert "swap_labels" in config.pretty_text
+    assert "swap_labels" not in on_own_data(config, "data/mine", CLASSES).pretty_text
+
+
 def test_needs_heads_with_classes():
     config = Config(dict(model=dict(decode_head=dict(type="IterativeDecodeHead"))))
     for split in ("train", "val", "test"):

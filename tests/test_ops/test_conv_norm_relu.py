@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmcv.cnn.bricks.conv_ws import ConvWS2d
 from torch import nn
 
 from mmseg_papers.ops import conv_norm_relu, conv_norm_relu_reference
@@ -36,9 +37,12 @@ def test_plain_form(norm):
         assert norm.num_batches_tracked == 2
 
 
-def test_padding_of_other_modes():
+@pytest.mark.parametrize(
+    "conv", [nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular"), ConvWS2d(4, 6, 3)]
+)
+def test_other_convolutions(conv):
     _, norm = make(nn.BatchNorm2d(6).eval())
-    conv = nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular").double()
+    conv = conv.double()
     x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
     with torch.no_grad():
         assert torch.equal(conv_norm_relu(x, conv, norm), conv_norm_relu_reference(x, conv, norm))

@@ -148,7 +148,8 @@ class AlignedXception(CompleteLoading, BaseModule):
         super().__init__(
             init_cfg or dict(type="TruncNormal", layer="Conv2d", std=0.09, a=-0.18, b=0.18)
         )
-        norm_cfg = dict(dict(eps=1e-3, momentum=3e-4), **norm_cfg)
+        keeps_statistics = norm_cfg["type"] not in ("GN", "LN")
+        norm_cfg = {"eps": 1e-3, **(dict(momentum=3e-4) if keeps_statistics else {}), **norm_cfg}
         self.multi_grid = (1, 1, 1) if multi_grid is None else tuple(multi_grid)
         self.out_indices = tuple(out_indices)
         self.stem = nn.Sequential(

@@ -66,6 +66,8 @@ class AtrousResNet(CompleteLoading, ResNet):
             before it. It always does in style ``'tensorflow'``; torchvision does, ``mmseg``'s
             weights were trained without. Default: False.
         out_indices (Sequence[int], optional): Which blocks' maps are returned. Default: all.
+        frozen_stages (int): Blocks that stay as they are, the stem too: 1 for the first one, and so
+            on; 0 for the stem alone. Default: -1, none.
         **kwargs: As ``mmseg``'s ResNet: ``deep_stem``, ``stem_channels``, ``norm_cfg``,
             ``norm_eval``, ``with_cp``, ``init_cfg`` and so on.
 
@@ -96,6 +98,7 @@ class AtrousResNet(CompleteLoading, ResNet):
         style: str = "pytorch",
         contract_dilation: bool = False,
         out_indices: Sequence[int] | None = None,
+        frozen_stages: int = -1,
         **kwargs,
     ) -> None:
         if depth not in self.arch_settings:
@@ -119,6 +122,10 @@ class AtrousResNet(CompleteLoading, ResNet):
             )
         if kwargs.get("avg_down"):
             raise ValueError("avg_down must be False, got True")
+        if kwargs.get("plugins") and (style == "tensorflow" or num_blocks > 4):
+            raise ValueError("plugins need style='pytorch' and num_blocks=4, or PluginResNetV1c")
+        if not -1 <= frozen_stages <= num_blocks:
+            raise ValueError(f"frozen_stages must be -1 to {num_blocks}, got {frozen_stages}")
         out_indices = tuple(range(num_blocks)) if out_indices is None else tuple(out_indices)
         if not out_indices or not 0 <= min(out_indices) <= max(out_indices) < num_blocks:
             raise ValueError(
@@ -135,6 +142,7 @@ class AtrousResNet(CompleteLoading, ResNet):
             contract_dilation=contract_dilation,
             **kwargs,
         )
+        self.frozen_stages = frozen_stages  # there are more to come
         self.style = style
         self.out_indices = out_indices
         self.multi_grid = (1,) * units if multi_grid is None else tuple(multi_grid)

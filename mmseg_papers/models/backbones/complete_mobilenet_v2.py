@@ -23,6 +23,13 @@ class CompleteMobileNetV2(CompleteLoading, MobileNetV2):
             options = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
             width = self.conv1.conv.out_channels
             self.conv1 = ConvModule(in_channels, width, 3, stride=2, padding=1, **options)
+        # Before training, too: distributed training asks first which parameters have gradients.
+        self._freeze_stages()
+
+    def _freeze_stages(self) -> None:
+        super()._freeze_stages()
+        if self.frozen_stages >= 0:
+            self.conv1.eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Extract maps.

@@ -152,6 +152,8 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
         self.norm5 = build_norm_layer(norm_cfg, channels)[1]
         #: Channels of the last map, ``decode_head.in_channels``.
         self.out_channels = channels
+        # Before training, too: distributed training asks first which parameters have gradients.
+        self._freeze_stages()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Extract maps.
@@ -188,6 +190,14 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
         outs[3] = x
         return tuple(outs[i] for i in self.out_indices)
 
+    def _freeze_stages(self) -> None:
+        frozen = ["conv0", "norm0"] if self.frozen_stages >= 0 else []
+        for stage in range(1, self.frozen_stages + 1):
+            frozen += [f"denseblock{stage}", f"transition{stage}"]
+        for name in frozen:
+            if hasattr(self, name):
+                getattr(self, name).eval().requires_grad_(False)
+
     def train(self, mode: bool = True) -> DilatedDenseNet:
         """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
 
@@ -198,12 +208,7 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
             DilatedDenseNet: The module itself.
         """
         super().train(mode)
-        frozen = ["conv0", "norm0"] if self.frozen_stages >= 0 else []
-        for stage in range(1, self.frozen_stages + 1):
-            frozen += [f"denseblock{stage}", f"transition{stage}"]
-        for name in frozen:
-            if hasattr(self, name):
-                getattr(self, name).eval().requires_grad_(False)
+        self._freeze_stages()
         if mode and self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):

@@ -28,3 +28,4 @@ class LightWeightMobileNetV2(CompleteMobileNetV2):
         width = convs[0].in_channels
         norms = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         convs.insert(0, ConvModule(width, width, kernel_size=1, **norms))
+        self._freeze_stages()

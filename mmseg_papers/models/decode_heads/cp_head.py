@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...ops import context_prior, context_prior_and_sums, gather_context
 from ...ops.batch_norm import sync_group, update_running_statistics
-from ..layers import AggregationModule
+from ..layers import AggregationModule, require_plain
 from ..losses import AffinityLoss, label_of_positions
 
 
@@ -50,8 +50,8 @@ class CPHead(BaseDecodeHead):
 
     Raises:
         ValueError: If ``prior_size``, ``groups``, ``am_kernel_size`` or ``norm_cfg`` are not as
-            described, or if ``stream_training`` meets a norm other than batch normalisation or a
-            loss other than ``AffinityLoss``.
+            described, ``conv_cfg`` or ``act_cfg`` asks for other layers, or ``stream_training``
+            meets a norm other than batch normalisation or a loss other than ``AffinityLoss``.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class CPHead(BaseDecodeHead):
         loss_prior_decode: dict = dict(type="AffinityLoss"),  # noqa: B006  (never changed)
         **kwargs,
     ) -> None:
+        require_plain(kwargs, "conv_cfg", "act_cfg")
         super().__init__(in_channels, channels, **kwargs)
         is_sequence = isinstance(prior_size, (tuple, list))
         size = tuple(prior_size) if is_sequence else (prior_size, prior_size)
@@ -86,13 +87,12 @@ class CPHead(BaseDecodeHead):
         self.output_stride = output_stride
         self.stream_training = stream_training
         self.aggregation = AggregationModule(
-            in_channels, prior_channels, am_kernel_size, self.conv_cfg, self.norm_cfg
+            in_channels, prior_channels, am_kernel_size, norm_cfg=self.norm_cfg
         )
-        norm = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg)
+        norm = dict(norm_cfg=self.norm_cfg)
         self.prior_conv = ConvModule(
             prior_channels, positions, 1, groups=groups, act_cfg=None, **norm
         )
-        norm.update(act_cfg=self.act_cfg)
         self.intra_conv = ConvModule(prior_channels, prior_channels, 1, **norm)
         self.inter_conv = ConvModule(prior_channels, prior_channels, 1, **norm)
         self.bottleneck = ConvModule(

@@ -9,7 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ASPP, DeepLabV3PlusDecoder
+from ..layers import ASPP, DeepLabV3PlusDecoder, require_plain
 
 #: Where the weights of ``mmseg``'s heads are here.
 MMSEG_PREFIXES = {
@@ -64,8 +64,9 @@ class DeepLabV3Head(BaseDecodeHead):
         align_corners: bool = True,
         **kwargs,
     ) -> None:
-        if kwargs.get("conv_cfg") not in (None, dict(type="Conv2d")):
-            raise ValueError(f"conv_cfg must be None or Conv2d, got {kwargs['conv_cfg']}")
+        require_plain(kwargs, "conv_cfg")
+        if bottleneck_kernel is None:
+            raise ValueError("bottleneck_kernel must be 1 or 3, got None")
         super().__init__(
             in_channels=in_channels,
             channels=channels,

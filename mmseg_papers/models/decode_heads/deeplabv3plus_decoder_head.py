@@ -8,7 +8,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..layers import DeepLabV3PlusDecoder
+from ..layers import DeepLabV3PlusDecoder, require_plain
 from .deeplabv3_head import low_level_map
 
 
@@ -44,6 +44,7 @@ class DeepLabV3PlusDecoderHead(BaseDecodeHead):
         align_corners: bool = True,
         **kwargs,
     ) -> None:
+        require_plain(kwargs, "conv_cfg")
         super().__init__(
             in_channels=in_channels,
             channels=channels,

@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops.export import is_traced
-from ..layers import DenseBlock, DenseLayer
+from ..layers import DenseBlock, DenseLayer, require_plain
 
 
 @MODELS.register_module()
@@ -64,6 +64,7 @@ class DenseASPPHead(BaseDecodeHead):
             if not values or min(values) < 1:
                 raise ValueError(f"{option} must be at least 1, got {values}")
         norm_cfg = norm_cfg or dict(type="BN")
+        require_plain(kwargs, "conv_cfg", "act_cfg")
         super().__init__(
             in_channels=in_channels,
             channels=in_channels + len(dilations) * growth_channels,

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import adaptive_means, upsample_add
-from ..layers import NormPReLU
+from ..layers import NormPReLU, require_plain
 
 #: Relative sizes at which the pyramid convolves, as fractions, and the least size.
 SCALES = ((2, 1), (3, 2), (1, 1), (1, 2), (1, 10))
@@ -190,6 +190,7 @@ class ESPNetv2Head(BaseDecodeHead):
                 f"as many channels; got {outputs}. Count the background as a class"
             )
         channels = min(outputs // 2, 16)
+        require_plain(kwargs, "conv_cfg", "act_cfg")
         super().__init__(
             in_channels=in_channels,
             channels=channels,

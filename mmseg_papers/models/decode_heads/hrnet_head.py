@@ -8,7 +8,7 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..layers import convolve_concat, select_streams
+from ..layers import convolve_concat, require_plain, select_streams
 
 KERNEL_SIZES = (1, 3)
 
@@ -64,8 +64,7 @@ class HRNetV2Head(FCNHead):
             )
         if kernel_size not in KERNEL_SIZES:
             raise ValueError(f"kernel_size must be 1 or 3, got {kernel_size!r}")
-        if kwargs.get("conv_cfg") not in (None, dict(type="Conv2d")):
-            raise ValueError(f"conv_cfg must be None or Conv2d, got {kwargs['conv_cfg']}")
+        require_plain(kwargs, "conv_cfg")
         super().__init__(
             in_channels=in_channels,
             in_index=tuple(range(len(in_channels))) if in_index is None else in_index,

@@ -10,7 +10,7 @@ from mmseg.models.decode_heads.cascade_decode_head import BaseCascadeDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import SpatialOCR, convolve_concat, gather_objects, select_streams
+from ..layers import SpatialOCR, convolve_concat, gather_objects, require_plain, select_streams
 from ..layers.object_context import ObjectAttention
 
 
@@ -24,8 +24,7 @@ class _ObjectHead(BaseCascadeDecodeHead):
         in_index: int | Sequence[int] | None = None,
         **kwargs,
     ) -> None:
-        if kwargs.get("conv_cfg") not in (None, dict(type="Conv2d")):
-            raise ValueError(f"conv_cfg must be None or Conv2d, got {kwargs['conv_cfg']}")
+        require_plain(kwargs, "conv_cfg")
         is_several = isinstance(in_channels, (list, tuple))
         if in_index is None:
             in_index = tuple(range(len(in_channels))) if is_several else -1

@@ -15,7 +15,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ...ops import conv_of_constant_concat
-from ..layers import ASPP
+from ..layers import ASPP, require_plain
 
 HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
 
@@ -38,7 +38,8 @@ class BranchProjection(ConvModule):
         """
         constant, *maps = branches
         x = conv_of_constant_concat(constant, maps, self.conv.weight, self.conv.bias)
-        return self.activate(self.norm(x))
+        x = self.norm(x) if self.with_norm else x
+        return self.activate(x) if self.with_activation else x
 
 
 @MODELS.register_module()
@@ -83,6 +84,7 @@ class PlainDeepLabV3PlusHead(BaseDecodeHead):
         c1_index: int = 0,
         **kwargs,
     ) -> None:
+        require_plain(kwargs, "conv_cfg")
         super().__init__(
             in_channels,
             channels,

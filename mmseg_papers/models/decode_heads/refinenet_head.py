@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ..layers import FeaturePath, RefineBlock, ResidualConvUnit
+from ..layers import FeaturePath, RefineBlock, ResidualConvUnit, require_plain
 
 #: cascade -> the block that each level of a ResNet enters, finest level first, blocks numbered as
 #: in the paper: RefineNet-1 is the finest and runs last (figure 7)
@@ -71,6 +71,7 @@ class BaseRefineNetHead(BaseDecodeHead):
         for number in range(last, 0, -1):
             entering = [c for c, b in zip(channels, levels, strict=True) if b == number]
             widths[number] = min([*entering, widths.get(number + 1, entering[0])])
+        require_plain(kwargs, "conv_cfg", "act_cfg", "norm_cfg")
         super().__init__(
             in_channels=list(in_channels) * num_scales,
             in_index=list(range(len(entered))) if in_index is None else list(in_index),

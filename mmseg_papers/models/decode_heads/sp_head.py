@@ -9,7 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import MixedPoolingModule, reset_convs
+from ..layers import MixedPoolingModule, require_plain, reset_convs
 
 
 @MODELS.register_module()
@@ -46,6 +46,7 @@ class SPHead(BaseDecodeHead):
     ) -> None:
         if not isinstance(in_channels, int) or in_channels % 8:
             raise ValueError(f"in_channels must be a multiple of 8, got {in_channels!r}")
+        require_plain(kwargs, "conv_cfg", "act_cfg")
         super().__init__(
             in_channels=in_channels,
             channels=in_channels // 4 if channels is None else channels,

@@ -10,6 +10,12 @@ from torch import nn
 
 #: Layers that mmcv registers only when its operations are compiled.
 COMPILED = ("carafe", "DCN", "DCNv2", "MMSyncBN", "SAC")
+#: Options of a head -> the values that ask for its own layers.
+PLAIN = {
+    "conv_cfg": (None, dict(type="Conv2d")),
+    "act_cfg": (dict(type="ReLU"), dict(type="ReLU", inplace=True)),
+    "norm_cfg": (None,),
+}
 
 
 def require_layer(cfg: dict | None) -> None:
@@ -32,6 +38,22 @@ def require_layer(cfg: dict | None) -> None:
             "--no-cache-dir --force-reinstall --no-deps onedl-mmcv (OneDL line), or "
             "FORCE_CUDA=1 bash requirements/openmmlab.sh python (OpenMMLab line)"
         ) from error
+
+
+def require_plain(options: dict, *names: str) -> None:
+    """Refuse layers that a head, whose own are fixed, could not build.
+
+    Args:
+        options (dict): What the head was given for ``mmseg``'s ``BaseDecodeHead``.
+        *names (str): Keys of :data:`PLAIN` that the head does not follow.
+
+    Raises:
+        ValueError: If one of these asks for another layer.
+    """
+    for name in names:
+        if options.get(name, PLAIN[name][0]) not in PLAIN[name]:
+            plain = " or ".join(dict.fromkeys(str(cfg and cfg["type"]) for cfg in PLAIN[name]))
+            raise ValueError(f"{name} must be {plain}, got {options[name]}")
 
 
 def build_upsample(cfg: dict, channels: int, scale_factor: int) -> nn.Module:

@@ -107,7 +107,9 @@ class ObjectAttention(SelfAttentionBlock):
         value = out.conv(self.value_project(objects))
         # Statistics of a batch are those of the pixels, so in training the norm waits for them.
         is_affine = not out.with_norm or (
-            not out.norm.training and isinstance(out.norm, (_BatchNorm, nn.Identity))
+            not out.norm.training
+            and isinstance(out.norm, (_BatchNorm, nn.Identity))
+            and getattr(out.norm, "running_mean", True) is not None
         )
         if out.with_norm and is_affine:
             value = out.norm(value)

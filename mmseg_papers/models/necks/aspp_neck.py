@@ -31,6 +31,7 @@ class ASPPNeck(BaseModule):
             inputs (Sequence[Tensor]): The backbone's maps.
 
         Returns:
-            tuple[Tensor, ...]: The same, the last one with ``channels`` channels.
+            tuple[Tensor, ...]: The same, the last one with ``channels`` channels (with
+            ``bottleneck_kernel=None`` those of all branches).
         """
         return (*inputs[:-1], self.aspp(inputs[-1]))

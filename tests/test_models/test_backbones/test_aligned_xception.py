@@ -98,6 +98,12 @@ def test_refuses_weights_of_another_depth(small):
         net.load_state_dict(small.state_dict(), strict=False)
 
 
+def test_other_norms():
+    with torch.device("meta"):
+        norm = AlignedXception(41, norm_cfg=dict(type="GN", num_groups=4)).stem[0].norm
+    assert (type(norm).__name__, norm.eps) == ("GroupNorm", 1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -141,6 +141,8 @@ def test_trains_and_keeps_frozen_parts():
         (dict(style="caffe"), "style must be one of pytorch, tensorflow, got 'caffe'"),
         (dict(multi_grid=(1, 2, 1), contract_dilation=True), "contract_dilation must be False"),
         (dict(avg_down=True), "avg_down must be False"),
+        (dict(num_blocks=5, plugins=[dict()]), "plugins need .*num_blocks=4, or PluginResNetV1c"),
+        (dict(frozen_stages=5), "frozen_stages must be -1 to 4, got 5"),
         (dict(out_indices=(0, 4)), r"out_indices must be of 0 to 3 .* got \(0, 4\)"),
     ],
 )

@@ -310,3 +310,13 @@ def test_configs_tie_prior_windows_and_padding_to_the_crop(name):
     assert tuple(model.data_preprocessor.test_cfg.size) == crop
     crops = [step for step in config.train_dataloader.dataset.pipeline if "crop_size" in step]
     assert [tuple(step.crop_size) for step in crops] == [crop]
+
+
+def test_a_pass_before_the_streamed_loss_can_be_differentiated():
+    """As for consistency losses: the running statistics change between the passes."""
+    model = head(stream_training=True).train()
+    x = [torch.randn(2, 8, *SIZE, requires_grad=True)]
+    logits = model(x)
+    losses = model.loss(x, samples(), None)
+    (logits.sum() + sum(v for k, v in losses.items() if "loss" in k)).backward()
+    assert torch.isfinite(x[0].grad).all()

@@ -17,8 +17,7 @@ def build(**options):
             channels=8,
             c1_in_channels=6,
             num_classes=5,
-            norm_cfg=dict(type="BN"),
-            **options,
+            **{"norm_cfg": dict(type="BN"), **options},
         )
     ).eval()
 
@@ -42,6 +41,12 @@ def test_the_projection_equals_the_one_of_the_concatenation():
         plain = head.bottleneck
         expected = plain.activate(plain.norm(plain.conv(x)))
         torch.testing.assert_close(head.bottleneck((constant, *maps)), expected)
+
+
+@pytest.mark.parametrize("options", [dict(norm_cfg=None), dict(act_cfg=None)])
+def test_without_norm_or_activation(options):
+    maps = torch.rand(2, 6, 16, 16), torch.rand(2, 16, 4, 4)
+    assert build(**options)(maps).shape == (2, 5, 16, 16)
 
 
 def test_no_dropout_and_corners_aligned():

@@ -41,7 +41,14 @@ def plain_attention(block, pixels, objects):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("scale", [1, 2])
 @pytest.mark.parametrize(
-    "norm_cfg", [dict(type="BN"), None, dict(type="GN", num_groups=2)], ids=["bn", "none", "gn"]
+    "norm_cfg",
+    [
+        dict(type="BN"),
+        dict(type="BN", track_running_stats=False),
+        None,
+        dict(type="GN", num_groups=2),
+    ],
+    ids=["bn", "bn of the batch", "none", "gn"],
 )
 def test_attention_equals_the_plain_formula(training, scale, norm_cfg):
     options = dict(scale=scale, norm_cfg=norm_cfg, act_cfg=dict(type="ReLU"))
