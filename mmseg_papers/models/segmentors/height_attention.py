@@ -104,14 +104,15 @@ class HeightAttentionMixin:
 
         Raises:
             ValueError: If a gate with positions is to be trained without them.
-            RuntimeError: If a place gated nothing.
+            RuntimeError: If a place gated nothing in training.
         """
         if any(layer.position is not None for layer in self.height_attention):
             self._passing.rows = _rows(inputs, data_samples, is_training=mode == "loss")
         try:
             result = super().forward(inputs, data_samples, mode)
             for i, target in enumerate(self._targets):
-                if i not in self._passing.gated:
+                # Auxiliary heads run in training only.
+                if mode == "loss" and i not in self._passing.gated:
                     raise RuntimeError(
                         f"height_attention.places[{i}] gated nothing: target {target.name!r} is "
                         "not called, since its owner takes only its weights; choose a module "

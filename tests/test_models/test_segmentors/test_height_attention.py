@@ -198,6 +198,13 @@ def test_a_place_without_effect():
         model(images(2), labelled(2), mode="loss")
 
 
+def test_a_place_of_the_auxiliary_head():
+    place = dict(CONVS, source="backbone.stem", target="auxiliary_head.convs.0", low_channels=8)
+    model = build([place], position=None)
+    assert "decode.loss_ce" in model(images(), labelled(), mode="loss")
+    model(images(), labelled(), mode="predict")
+
+
 def test_in_segformer():
     config = model_config(
         head(
