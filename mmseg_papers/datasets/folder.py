@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mmseg.datasets import BaseSegDataset
@@ -162,7 +163,7 @@ def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path
     """Files of a folder and its sub-folders by their names below it without suffix.
 
     Args:
-        folder (str | Path): Where to look.
+        folder (str | Path): Where to look; links to folders are followed.
         suffixes (Sequence[str]): In lower case; files may have them in upper case.
 
     Returns:
@@ -173,7 +174,7 @@ def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path
     """
     folder = Path(folder)
     found: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(_paths_below(folder)):
         if file.suffix.lower() not in suffixes:
             continue
         name = file.relative_to(folder).with_suffix("").as_posix()
@@ -183,6 +184,21 @@ def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path
             )
         found[name] = file
     return found
+
+
+def _paths_below(folder: Path) -> Iterator[Path]:
+    """All files and folders, also behind links; no link back to a folder it is in is followed."""
+    real_folders = {str(folder): (os.path.realpath(folder),)}
+    for path, subfolders, names in os.walk(folder, followlinks=True):
+        yield from (Path(path, name) for name in [*subfolders, *names])
+        above = real_folders.pop(path)
+        for name in [*subfolders]:
+            subfolder = os.path.join(path, name)
+            real = os.path.realpath(subfolder)
+            if real in above:
+                subfolders.remove(name)
+            else:
+                real_folders[subfolder] = (*above, real)
 
 
 def _other_files(folder: str, names: Sequence[str], suffixes: Sequence[str]) -> str:

@@ -54,6 +54,16 @@ def test_pairs_by_name_in_order(root):
     assert all(label.max() == 1 for label in labels(root))
 
 
+def test_links_to_folders_are_followed_and_loops_end(root):
+    for kind in ("images", "annotations"):
+        folder = root / kind / "train"
+        (folder / "sub dir").rename(root / f"{kind} elsewhere")
+        (folder / "linked").symlink_to(root / f"{kind} elsewhere")
+        (root / f"{kind} elsewhere" / "back").symlink_to(folder)
+    names = [sample["img_path"].rsplit("train/", 1)[1] for sample in build(root)]
+    assert names == ["a.JPG", "linked/b.png", "\u00e9.tif"]
+
+
 def test_without_labels(root):
     dataset = build(root, data_prefix=dict(img_path="images/train"), pipeline=PIPELINE[:1])
     assert "seg_map_path" not in dataset[0]
