@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -97,10 +98,13 @@ class SafeCheckpointHook(CheckpointHook):
         last = record.read_text().strip() if record.exists() else ""
         if self.out_dir is not None:
             folder = Path(self.out_dir, folder.name)
-        files = [f for f in folder.glob(self.filename_tmpl.format("*")) if str(f) != last]
-        files.sort(key=lambda file: file.stat().st_mtime, reverse=True)
+        files = sorted(folder.glob(self.filename_tmpl.format("*")), key=self._age, reverse=True)
+        if last:
+            # The record is an absolute path, which in a copied or moved folder is not its own.
+            own = folder / Path(last).name
+            files = [*([own] if own.exists() else []), Path(last), *files]
         damaged = []
-        for file in [Path(last), *files] if last else files:
+        for file in dict.fromkeys(files):
             if is_whole(file):
                 break
             damaged.append(str(file))
@@ -119,6 +123,12 @@ class SafeCheckpointHook(CheckpointHook):
             )
         if str(file) != last:
             runner._load_from = str(file)
+
+    def _age(self, file: Path) -> tuple[int, float]:
+        """Iteration or epoch in a checkpoint's name, and time, which a copy may not keep."""
+        pattern = re.escape(self.filename_tmpl).replace(r"\{\}", r"(\d+)")
+        number = re.fullmatch(pattern, file.name)
+        return int(number[1]) if number else -1, file.stat().st_mtime
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Evaluate, if the training was cut off before the evaluation that was due.

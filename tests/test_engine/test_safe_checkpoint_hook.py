@@ -1,7 +1,9 @@
 """Damaged files, a full disk, and what the user reads of them."""
 
 import errno
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from mmseg_papers.apis.configs import packaged_configs
-from mmseg_papers.engine.safe_checkpoint_hook import is_whole
+from mmseg_papers.engine.safe_checkpoint_hook import SafeCheckpointHook, is_whole
 
 from ..short_training import short_config
 
@@ -73,6 +75,23 @@ def test_takes_the_newest_whole_checkpoint(config):
     (folder / "iter_2.pth").write_bytes(b"")
     with pytest.raises(RuntimeError, match=r"no whole checkpoint: .*iter_\d.pth.*remove them"):
         resumed_at(config)
+
+
+def test_a_copied_folder_resumes_from_its_own_newest(tmp_path):
+    """Its record names the place that it was copied from; the files' times are of the copying."""
+    for i, name in enumerate(["iter_10", "iter_8", "iter_2", "iter_new"]):
+        torch.save({}, tmp_path / f"{name}.pth")
+        os.utime(tmp_path / f"{name}.pth", (i, i))
+    (tmp_path / "last_checkpoint").write_text("/gone/run/iter_8.pth")
+
+    def chosen():
+        runner = SimpleNamespace(_resume=True, _load_from=None, work_dir=str(tmp_path))
+        SafeCheckpointHook(by_epoch=False).before_run(runner)
+        return Path(runner._load_from)
+
+    assert chosen() == tmp_path / "iter_8.pth"
+    (tmp_path / "iter_8.pth").unlink()
+    assert chosen() == tmp_path / "iter_10.pth"
 
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
