@@ -12,7 +12,7 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATA_SAMPLERS, DATASETS
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, Subset
 
 
 def seed_generators(*key: int) -> None:
@@ -65,7 +65,8 @@ class SeededSampler(Sampler):
     there are. A sampler that ends goes on with its next epoch.
 
     Args:
-        dataset (SeededDataset): What is sampled.
+        dataset (SeededDataset): What is sampled, or MMEngine's slice of it
+            (``num_batch_per_epoch``), whose first samples are drawn then.
         sampler (dict): The other sampler, of the data set inside.
         seed (int, optional): Of both. Default: one that all processes agree on.
 
@@ -74,12 +75,16 @@ class SeededSampler(Sampler):
     """
 
     def __init__(self, dataset: SeededDataset, sampler: dict, seed: int | None = None) -> None:
-        if not isinstance(dataset, SeededDataset):
-            raise TypeError(f"SeededSampler samples a SeededDataset, got {type(dataset).__name__}")
+        whole = getattr(dataset, "_dataset", dataset)  # MMEngine's slice holds it there
+        if not isinstance(whole, SeededDataset):
+            raise TypeError(f"SeededSampler samples a SeededDataset, got {type(whole).__name__}")
+        inner = whole.dataset
+        if whole is not dataset:
+            inner = Subset(inner, range(len(dataset)))
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
         self.sampler = DATA_SAMPLERS.build(
-            sampler, default_args=dict(dataset=dataset.dataset, seed=self.seed)
+            sampler, default_args=dict(dataset=inner, seed=self.seed)
         )
         self.skipped = 0
 

@@ -44,6 +44,8 @@ class SeededTrainLoop(IterBasedTrainLoop):
             sampler=dict(type="SeededSampler", sampler=dataloader["sampler"]),
         )
         super().__init__(runner, seeded, **options)
+        # With a batch sampler of one's own, the loader's attribute is another one.
+        self._sampler = self.dataloader.batch_sampler.sampler
 
     def run(self) -> nn.Module:
         """Train.
@@ -51,7 +53,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
         Returns:
             nn.Module: The trained model.
         """
-        sampler = self.dataloader.sampler
+        sampler = self._sampler
         # Without a seed in the config, the runner takes over the checkpoint's when it resumes.
         resumed_seed = self.runner.seed
         if not self.runner._randomness_cfg.get("diff_rank_seed") and resumed_seed != sampler.seed:
@@ -72,6 +74,6 @@ class SeededTrainLoop(IterBasedTrainLoop):
         Args:
             data_batch (dict): Images and labels.
         """
-        seed_generators(self.dataloader.sampler.seed, self._iter, 1 + get_rank())
+        seed_generators(self._sampler.seed, self._iter, 1 + get_rank())
         torch.manual_seed(torch.initial_seed())  # the devices' generators too
         super().run_iter(data_batch)

@@ -62,6 +62,8 @@ def single_image_cure(loader: DataLoader) -> str | None:
     Returns:
         str, optional: For an error message.
     """
+    if loader.batch_size is None:  # a batch sampler forms the batches
+        return None
     if loader.batch_size == 1:
         return "set train_dataloader.batch_size to at least 2"
     ends = not isinstance(loader.sampler, ENDLESS)

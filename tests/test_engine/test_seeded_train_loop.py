@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
+from torch.utils.data import BatchSampler
 
 from mmseg_papers.datasets import SeededDataset
 from mmseg_papers.engine import SeededTrainLoop
@@ -155,3 +156,24 @@ def test_resumes_with_the_seed_of_the_checkpoint(tmp_path):
 def test_needs_a_description_of_the_data():
     with pytest.raises(TypeError, match="train_dataloader as a dict, got list"):
         SeededTrainLoop(None, [], max_iters=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(num_batch_per_epoch=1), dict(batch_sampler=dict(type=BatchSampler, drop_last=True))],
+    ids=["slice", "batch sampler"],
+)
+def test_mmengines_loader_options(tmp_path, monkeypatch, options):
+    """The first samples alone, and batches formed by another class."""
+    config = short_config(tmp_path, **IN_PROCESS)
+    config.train_cfg.update(max_iters=2)
+    config.train_dataloader.update(options)
+    loaded = []
+    load = SeededDataset.__getitem__
+    monkeypatch.setattr(
+        SeededDataset, "__getitem__", lambda self, item: loaded.append(item) or load(self, item)
+    )
+    Runner.from_cfg(config).train()
+    assert [item[1] for item in loaded] == [0, 1, 2, 3]
+    if "num_batch_per_epoch" in options:
+        assert {item[2] for item in loaded} == {0, 1}

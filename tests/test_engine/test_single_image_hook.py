@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.datasets import ClassUniformSampler
@@ -56,6 +56,7 @@ def test_refuses_before_training(tmp_path):
         (5, dict(batch_size=4), "5 images .* leave a last one .*drop_last=True"),
         (5, dict(batch_size=4, drop_last=True), None),
         (6, dict(batch_size=4), None),
+        (5, dict(batch_sampler=BatchSampler(range(5), 4, drop_last=False)), None),
     ],
 )
 def test_single_image_cure(length, options, cure):
