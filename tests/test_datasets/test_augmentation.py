@@ -28,6 +28,12 @@ def test_resizes_relative_to_the_image():
     assert np.mean(ratios) == pytest.approx(1.25, abs=0.08)
 
 
+def test_resizes_every_map():
+    resize = TRANSFORMS.build(dict(type="RandomRelativeResize", ratio_range=(0.5, 0.5)))
+    out = resize(TRANSFORMS.build(dict(type="AddRowPosition"))(sample()))
+    assert out["row_position"].shape == out["gt_seg_map"].shape == out["img"].shape[:2] == (20, 30)
+
+
 def test_short_side_has_a_minimum():
     resize = TRANSFORMS.build(
         dict(type="RandomRelativeResize", ratio_range=(0.5, 2.0), min_short_side=35)

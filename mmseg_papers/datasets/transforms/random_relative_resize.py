@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from mmcv.transforms import BaseTransform, Resize
+from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
+from mmseg.datasets.transforms import Resize
 from mmseg.registry import TRANSFORMS
 
 
@@ -42,10 +43,10 @@ class RandomRelativeResize(BaseTransform):
         """Resize.
 
         Args:
-            results (dict): With ``img`` and perhaps ``gt_seg_map``.
+            results (dict): With ``img`` and perhaps maps that ``seg_fields`` names.
 
         Returns:
-            dict: As of mmcv's ``Resize``.
+            dict: As of ``mmseg``'s ``Resize``.
         """
         ratio = max(self._ratio(), self.min_short_side / min(results["img"].shape[:2]))
         return Resize(scale_factor=ratio, keep_ratio=True).transform(results)
