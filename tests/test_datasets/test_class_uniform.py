@@ -195,6 +195,13 @@ def test_bad_options_of_colours(step, message):
         Compose([step])
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4)])
+def test_jitter_names_an_image_without_colours(shape):
+    results = dict(img=np.zeros(shape, np.uint8), img_path="field.tif")
+    with pytest.raises(ValueError, match=r"ColorJitter needs BGR images, but field\.tif has"):
+        Compose([dict(type="ColorJitter")])(results)
+
+
 def test_brightness_is_a_factor(monkeypatch):
     monkeypatch.setattr(np.random, "uniform", lambda low, high: high)
     step = dict(type="ColorJitter", brightness=0.5, contrast=0.0, saturation=0.0, hue=0.0)

@@ -25,11 +25,24 @@ class StrictPhotoMetricDistortion(PhotoMetricDistortion):
         Raises:
             ValueError: If the image has another number of channels.
         """
-        image = results["img"]
-        channels = image.shape[2] if image.ndim == 3 else 1
-        if channels != 3:
-            raise ValueError(
-                f"PhotoMetricDistortion needs BGR images, but {results.get('img_path', 'one')} has "
-                f"{channels} channel(s); take it out of the training pipeline"
-            )
+        check_bgr(results, "PhotoMetricDistortion")
         return super().transform(results)
+
+
+def check_bgr(results: dict, step: str) -> None:
+    """Refuse an image without three channels.
+
+    Args:
+        results (dict): With ``img``.
+        step (str): What needs them, for the error.
+
+    Raises:
+        ValueError: If the image has another number of channels.
+    """
+    image = results["img"]
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if channels != 3:
+        raise ValueError(
+            f"{step} needs BGR images, but {results.get('img_path', 'one')} has {channels} "
+            "channel(s); take it out of the training pipeline"
+        )

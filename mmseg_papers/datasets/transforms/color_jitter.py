@@ -7,6 +7,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from .color import check_bgr
+
 #: ITU-R 601 luma of blue, green and red.
 LUMA = np.array([0.114, 0.587, 0.299], np.float32)
 
@@ -50,7 +52,11 @@ class ColorJitter(BaseTransform):
 
         Returns:
             dict: The same with another ``img``.
+
+        Raises:
+            ValueError: If the image has another number of channels.
         """
+        check_bgr(results, "ColorJitter")
         image = results["img"]
         for name in np.random.permutation(list(self.options)):
             amount = np.random.uniform(-self.options[name], self.options[name])
