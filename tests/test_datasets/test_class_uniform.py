@@ -94,6 +94,35 @@ def test_items_with_a_centroid_are_cropped_around_it(dataset):
     assert seen == {1, 2}
 
 
+RESIZES = [dict(type="Resize", scale_factor=factor) for factor in (2.0, 0.75)]
+PAD = dict(type="Pad", size=(200, 300))
+FLIPS = {
+    direction: dict(type="RandomFlip", prob=1.0, direction=direction)
+    for direction in ("horizontal", "vertical", "diagonal")
+}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[], RESIZES, [RESIZES[0], PAD], *([RESIZES[0], flip, RESIZES[1]] for flip in FLIPS.values())],
+    ids=["plain", "resized twice", "padded", *FLIPS],
+)
+def test_crops_hold_the_centroid_after_any_steps(steps):
+    label = np.zeros((60, 90), np.uint8)
+    label[9:13, 21:25] = 1
+    loaded = dict(
+        img=np.zeros((60, 90, 3), np.uint8),
+        gt_seg_map=label,
+        seg_fields=["gt_seg_map"],
+        ori_shape=label.shape,
+        crop_centroid=(22, 10),
+    )
+    pipeline = Compose([*steps, dict(type="CentroidCrop", crop_size=(4, 4))])
+    np.random.seed(0)
+    for _ in range(10):
+        assert (pipeline(dict(loaded, seg_fields=["gt_seg_map"]))["gt_seg_map"] == 1).any()
+
+
 def test_the_sampler_never_ends_and_is_seeded(dataset):
     draws = []
     for seed in (1, 1, 2):

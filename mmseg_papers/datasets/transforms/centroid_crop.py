@@ -16,19 +16,23 @@ class CentroidCrop(RandomCrop):
     """Random crop that holds ``crop_centroid``, if the results have one (HANet's training).
 
     :class:`mmseg_papers.datasets.ClassUniformDataset` gives the centroid, in pixels of the loaded
-    image. An image smaller than the crop is padded at both ends first, with black, labels with
-    ``ignore_index``. Arguments are those of ``mmseg``'s ``RandomCrop``.
+    image; the steps before may resize it and flip it once. An image smaller than the crop is padded
+    at both ends first, with black, labels with ``ignore_index``. Arguments are those of ``mmseg``'s
+    ``RandomCrop``.
     """
 
     def transform(self, results: dict) -> dict:
         """Pad and crop.
 
         Args:
-            results (dict): With ``img`` and, if resized, ``scale_factor`` (x, y).
+            results (dict): With ``img``, and for ``crop_centroid`` with ``ori_shape`` and what
+                ``RandomFlip`` did.
 
         Returns:
             dict: The same, ``img`` and ``seg_fields`` of size ``crop_size``.
         """
+        if "crop_centroid" in results:
+            x, y = _current_place(results)
         sizes = zip(results["img"].shape[:2], self.crop_size, strict=True)
         # As in the authors' code, which then crops the one or two rows too many.
         top, left = ((crop - size) // 2 + 1 if size < crop else 0 for size, crop in sizes)
@@ -38,9 +42,7 @@ class CentroidCrop(RandomCrop):
                 value = PADDING if key == ROW_POSITION else self.ignore_index
                 results[key] = _pad(results[key], top, left, value)
         if "crop_centroid" in results:
-            scale = results.get("scale_factor", (1.0, 1.0))
-            x, y = results["crop_centroid"]
-            results["crop_centroid"] = (int(x * scale[0]) + left, int(y * scale[1]) + top)
+            results["crop_centroid"] = (x + left, y + top)
         return super().transform(results)
 
     def crop_bbox(self, results: dict) -> tuple[int, int, int, int]:
@@ -61,6 +63,23 @@ class CentroidCrop(RandomCrop):
             start = int(np.clip(np.random.randint(at - crop + 1, at + 1), 0, size - crop))
             spans += [start, start + crop]
         return tuple(spans)
+
+
+def _current_place(results: dict) -> tuple[int, int]:
+    """The centroid (x, y) in the image as it is after resizing and flipping."""
+    size = results["img"].shape[:2]
+    if "pad_shape" in results:  # the size is not that of the resizing
+        scale = results.get("scale_factor", (1.0, 1.0))[::-1]
+    else:
+        scale = [now / before for now, before in zip(size, results["ori_shape"], strict=True)]
+    x, y = results["crop_centroid"]
+    x, y = int(x * scale[1]), int(y * scale[0])
+    direction = results["flip_direction"] if results.get("flip") else None
+    if direction in ("horizontal", "diagonal"):
+        x = size[1] - 1 - x
+    if direction in ("vertical", "diagonal"):
+        y = size[0] - 1 - y
+    return x, y
 
 
 def _pad(x: np.ndarray, top: int, left: int, value: int) -> np.ndarray:
