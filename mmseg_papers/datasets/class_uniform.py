@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
@@ -16,6 +19,9 @@ from mmseg.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import Sampler
 
 from .label_maps import load_label_map
+
+#: Label maps of a data set whose content tells whether kept centroids are theirs.
+READ_FILES = 50
 
 
 def class_centroids(
@@ -74,8 +80,8 @@ class ClassUniformDataset:
         centroids_file (str, optional): JSON file that keeps the centroids; written if missing.
 
     Raises:
-        ValueError: If no image holds a whole tile, the file is of other data, or of
-            ``extra_dataset`` and ``extra_classes`` one is given alone.
+        ValueError: If no image holds a whole tile, the file is of other classes, options or label
+            maps, or of ``extra_dataset`` and ``extra_classes`` one is given alone.
     """
 
     def __init__(
@@ -107,19 +113,29 @@ class ClassUniformDataset:
         """That of the first data set."""
         return self.members[0].metainfo
 
-    def _load_centroids(self) -> np.ndarray:
-        sizes = [len(member) for member in self.members]
-        described = dict(
-            images=sizes, tile_size=self.tile_size, extra_classes=list(self.extra_classes)
+    def _describe(self) -> dict:
+        """What the centroids follow from."""
+        return dict(
+            images=[len(member) for member in self.members],
+            tile_size=self.tile_size,
+            extra_classes=list(self.extra_classes),
+            classes=list(self.metainfo["classes"]),
+            label_maps=[describe_label_maps(member) for member in self.members],
         )
+
+    def _load_centroids(self) -> np.ndarray:
         file = None if self.centroids_file is None else Path(self.centroids_file)
+        described = {} if file is None else self._describe()
         if file is not None and file.exists():
             content = json.loads(file.read_text())
             found = content.pop("centroids")
             if content != described:
-                raise ValueError(f"{file} is of {content}, not of {described}; remove it")
+                other = {k: v for k, v in described.items() if content.get(k) != v}
+                kept = {k: content.get(k) for k in other}
+                raise ValueError(f"{file} is of {kept}, not of {other}; remove it")
             return np.array(found)
-        print_log(f"Looking for classes in {sum(sizes)} label maps ...", "current")
+        images = sum(len(member) for member in self.members)
+        print_log(f"Looking for classes in {images} label maps ...", "current")
         found = [
             (int(start) + i, c, x, y)
             for start, member in zip(self.starts, self.members, strict=False)
@@ -158,6 +174,39 @@ class ClassUniformDataset:
         )
 
 
+def describe_label_maps(dataset: BaseSegDataset) -> dict:
+    """What tells the label maps of a data set from others, and how they are read.
+
+    Wherever they lie and whenever they were copied, it is the same.
+
+    Args:
+        dataset (BaseSegDataset): Any of ``mmseg``'s data sets.
+
+    Returns:
+        dict: For JSON; ``digest`` is of names and sizes, and of the content of
+        :data:`READ_FILES` of the files, evenly spread.
+    """
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    options = ("reduce_zero_label", "label_map", "label_colors")
+    described = {key: str(infos[0].get(key)) for key in options} if infos else {}
+    paths = [info["seg_map_path"] for info in infos]
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    is_read = set(np.linspace(0, len(paths) - 1, READ_FILES).astype(int).tolist())
+    digest = hashlib.sha256()
+    for i, path in enumerate(paths):
+        digest.update(os.fsencode(os.path.relpath(path, folder)))
+        if os.path.isfile(path):
+            digest.update(str(os.path.getsize(path)).encode())
+            if i in is_read:
+                digest.update(Path(path).read_bytes())
+    return dict(described, digest=digest.hexdigest()[:16])
+
+
+def crops_of_class(length: int, num_classes: int, fraction: float) -> int:
+    """How often an epoch of :func:`draw_epoch` shows each class on purpose."""
+    return int(fraction * length / num_classes)
+
+
 def draw_epoch(
     length: int, classes: np.ndarray, num_classes: int, fraction: float, rng: np.random.Generator
 ) -> np.ndarray:
@@ -177,7 +226,7 @@ def draw_epoch(
     Returns:
         np.ndarray: Indices of a :class:`ClassUniformDataset`, in random order.
     """
-    of_class = int(fraction * length / num_classes)
+    of_class = crops_of_class(length, num_classes, fraction)
     starts = np.searchsorted(classes, np.arange(num_classes + 1))
     drawn = [np.resize(rng.permutation(length), length - num_classes * of_class)]
     for start, stop in pairwise(starts):
@@ -193,6 +242,8 @@ def draw_epoch(
 @DATA_SAMPLERS.register_module()
 class ClassUniformSampler(Sampler):
     """Endless epochs of :func:`draw_epoch` over a :class:`ClassUniformDataset`.
+
+    If the images are too few for a crop of each class in an epoch, it warns.
 
     Args:
         dataset (ClassUniformDataset): What is sampled.
@@ -217,6 +268,16 @@ class ClassUniformSampler(Sampler):
         self.dataset = dataset
         self.fraction = fraction
         self.seed = sync_random_seed() if seed is None else seed
+        length, num_classes = len(dataset), len(dataset.metainfo["classes"])
+        if fraction > 0 and crops_of_class(length, num_classes, fraction) == 0:
+            print_log(
+                f"ClassUniformSampler draws images alone, no crops around classes: {fraction} of "
+                f"{length} images are fewer than {num_classes} classes. Give "
+                "ClassUniformDataset.datasets the same data set "
+                f"{math.ceil(num_classes / (fraction * length))} times",
+                "current",
+                logging.WARNING,
+            )
 
     def _epochs(self) -> Iterator[int]:
         rng = np.random.default_rng(self.seed)

@@ -1,6 +1,8 @@
 """Class-uniform sampling: centroids, epochs, crops around them."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -180,6 +182,72 @@ def test_centroids_are_kept_in_a_file(tmp_path):
     with pytest.raises(ValueError, match=r"centroids\.json is of .*'tile_size': 16.*remove it"):
         DATASETS.build(dict(options, tile_size=8))
     assert [p.name for p in file.parent.iterdir()] == ["centroids.json"]
+
+
+def change_content(root):
+    file = root / "ann" / "1.png"
+    before = file.read_bytes()
+    file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    return {}
+
+
+def change_names(root):
+    for file in ("img/{}.jpg", "ann/{}.png"):
+        (root / file.format(1)).rename(root / file.format(3))
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda root: dict(metainfo=dict(classes=("a", "b", "c"))), "classes"),
+        (lambda root: dict(reduce_zero_label=True), "reduce_zero_label"),
+        (change_content, "digest"),
+        (change_names, "digest"),
+    ],
+    ids=["classes", "options", "content", "names"],
+)
+def test_kept_centroids_of_other_labels_are_refused(tmp_path, change, key):
+    config = write(tmp_path / "fine", label_maps(3))
+    options = dict(type="ClassUniformDataset", tile_size=16, centroids_file=str(tmp_path / "kept"))
+    DATASETS.build(dict(options, datasets=[config]))
+    config.update(change(tmp_path / "fine"))
+    with pytest.raises(ValueError, match=rf"kept is of .*{key}.*remove it"):
+        DATASETS.build(dict(options, datasets=[config]))
+
+
+def test_kept_centroids_serve_a_copy_of_the_data(tmp_path):
+    """Its files have other times and lie elsewhere."""
+    config = write(tmp_path / "fine", label_maps(3))
+    options = dict(type="ClassUniformDataset", tile_size=16, centroids_file=str(tmp_path / "kept"))
+    first = DATASETS.build(dict(options, datasets=[config]))
+    shutil.copytree(tmp_path / "fine", tmp_path / "copied", copy_function=shutil.copyfile)
+    for file in (tmp_path / "copied").rglob("*.png"):
+        os.utime(file, (0, 0))
+    config.update(data_root=str(tmp_path / "copied"))
+    again = DATASETS.build(dict(options, datasets=[config]))
+    assert again.centroids.tolist() == first.centroids.tolist()
+
+
+def test_too_few_images_for_crops_are_told(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        "mmseg_papers.datasets.class_uniform.print_log", lambda message, *_: said.append(message)
+    )
+    config = write(tmp_path / "few", label_maps(3))
+    options = dict(type="ClassUniformDataset", tile_size=16)
+    few = DATASETS.build(dict(options, datasets=[config]))
+    said.clear()
+    ClassUniformSampler(few, fraction=0.0)
+    assert not said
+    ClassUniformSampler(few)
+    assert "0.5 of 3 images are fewer than 4 classes" in said[0]
+    assert "the same data set 3 times" in said[0]
+    enough = DATASETS.build(dict(options, datasets=[config] * 3))
+    said.clear()
+    sampler = iter(ClassUniformSampler(enough))
+    assert not said
+    assert max(next(sampler) for _ in range(20)) >= len(enough)
 
 
 def test_bad_input(tmp_path, dataset):
