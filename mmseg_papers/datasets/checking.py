@@ -26,6 +26,7 @@ class LabelCounts:
 
     split: str
     classes: Sequence[str]
+    reduce_zero_label: bool = False
     images: int = 0
     #: Class index, or 255 -> pixels.
     pixels: Counter = field(default_factory=Counter)
@@ -74,7 +75,7 @@ def count_labels(
     Returns:
         LabelCounts: Counts, and findings with the file and the setting to change.
     """
-    counts = LabelCounts(split, dataset.metainfo["classes"])
+    counts = LabelCounts(split, dataset.metainfo["classes"], dataset.reduce_zero_label)
     load = LoadAnnotations(imdecode_backend="pillow")
     steps = dataset.pipeline.transforms
     loaders = [t for t in steps if isinstance(t, LoadAnnotations)]
@@ -143,11 +144,13 @@ def raw_values(path: str | Path) -> Counter:
     Raises:
         OSError: If it cannot be read.
     """
-    if str(path).endswith(".npy"):
+    if str(path).lower().endswith(".npy"):
         array = np.load(path)
     else:
         with Image.open(path) as picture:
             array = np.asarray(picture.convert("RGB") if picture.mode == "RGBA" else picture)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if array.ndim == 3:
         values, pixels = np.unique(array.reshape(-1, array.shape[2]), axis=0, return_counts=True)
         return Counter(dict(zip(map(tuple, values.tolist()), pixels.tolist(), strict=True)))
@@ -177,6 +180,32 @@ def absent_classes(counts: Sequence[LabelCounts]) -> list[str]:
                 f"(classes and their order: {', '.join(split.classes)})"
             )
     return findings
+
+
+def reduced_from_zero(counts: Sequence[LabelCounts]) -> list[str]:
+    """A finding if ``reduce_zero_label=True`` may take away a class instead of 'no class'.
+
+    Args:
+        counts (Sequence[LabelCounts]): Of all splits. If one holds the label of the last class,
+            they count from 1.
+
+    Returns:
+        list[str]: At most one.
+    """
+    reduced = [split for split in counts if split.reduce_zero_label]
+    raw = sum((split.raw for split in reduced), Counter())
+    labels = {value for value in raw if not isinstance(value, tuple)} - {IGNORE_INDEX}
+    if 0 not in labels or max(labels) != len(reduced[0].classes) - 1:
+        return []
+    splits = ", ".join(dict.fromkeys(split.split for split in reduced))
+    first, last = reduced[0].classes[0], reduced[0].classes[-1]
+    return [
+        f"{splits}: reduce_zero_label=True makes label 0 'no class' "
+        f"({raw[0] / raw.total():.0%} of the pixels) and takes 1 off the others, and no file holds "
+        f"{max(labels) + 1}, which would be {last}. Is 0 {first} in the files? Then {first} is "
+        "lost and all others shift: set reduce_zero_label=False. If 0 is 'no class', the setting "
+        f"is right and the files lack {last}"
+    ]
 
 
 def _findings(
@@ -220,11 +249,4 @@ def _findings(
         yield (
             f"{split}: labels outside the {k} classes 0..{k - 1}: {some}. Add classes, or map "
             "these values with label_values in the data set ((value, 255) for 'no class')"
-        )
-    if dataset.reduce_zero_label and 0 in raw and max(raw - {IGNORE_INDEX}) == k - 1:
-        share = counts.raw[0] / sum(counts.raw.values())
-        yield (
-            f"{split}: reduce_zero_label=True makes label 0 'no class' ({share:.0%} of the pixels) "
-            f"and takes 1 off the others, but the files count the {k} classes from 0: "
-            f"{counts.classes[0]} is lost and all others shift. Set reduce_zero_label=False"
         )

@@ -85,6 +85,54 @@ def test_class_uniform_sampling(tool, tmp_path, capsys):
     assert (tmp_path / "out" / "train.png").exists()
 
 
+def test_repeated_and_joined_data(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1))
+    config = Config.fromfile(CONFIG)
+    for split in ("train", "val"):
+        config[f"{split}_dataloader"].dataset.update(data_root=str(tmp_path), classes=("a", "b"))
+    one = config.train_dataloader.dataset
+    repeated = dict(type="RepeatDataset", dataset=one, times=3)
+    config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=[repeated, one])
+    config.val_dataloader.dataset = dict(
+        type="RepeatDataset", dataset=config.val_dataloader.dataset, times=2
+    )
+    config.dump(tmp_path / "config.py")
+    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+    assert "label_counts = [600, 600]" in printed
+
+
+def test_bands_and_numpy_files(tool, tmp_path, capsys):
+    """Two bands of 16 bits, and label maps with one channel and a suffix in upper case."""
+    write(tmp_path, lambda split, i: stripes(0, 1, 2))
+    ramp = np.linspace(0, 60000, 20 * 30).reshape(20, 30).astype(np.uint16)
+    for split in ("train", "val"):
+        for i in range(2):
+            (tmp_path / "images" / split / f"{i}.jpg").unlink()
+            np.save(tmp_path / "images" / split / f"{i}.npy", np.dstack([ramp, ramp]))
+            (tmp_path / "annotations" / split / f"{i}.png").unlink()
+            label = tmp_path / "annotations" / split / f"{i}.npy"
+            np.save(label, stripes(0, 1, 2)[..., None])
+            label.rename(label.with_suffix(".NPY"))
+    status, printed = run(tool, tmp_path, capsys)
+    assert status == 0, printed
+    assert (tmp_path / "out" / "train.png").exists()
+    drawn = tool.picture(ramp).astype(int)
+    assert drawn.shape == (20, 30, 3)
+    assert (np.diff(drawn[..., 0].ravel()) >= 0).all()
+    assert drawn.min() == 0
+    assert drawn.max() == 255
+
+
+def test_reduced_labels_that_one_split_lacks(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1, 2) if split == "val" else stripes(0, 1, 2, 3, 3))
+    status, printed = run(tool, tmp_path, capsys, reduce_zero_label=True)
+    assert status == 1
+    assert "val: no pixel of tree" in printed
+    assert "reduce_zero_label" not in printed
+
+
 FAULTS = {
     "0 and 255": (
         lambda split, i: stripes(0, 255),

@@ -17,11 +17,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.patches import Patch
-from mmengine.config import ConfigDict, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -29,18 +29,17 @@ from rich.table import Table
 
 from mmseg_papers.__main__ import output_folder
 from mmseg_papers.apis.configs import resolved_config
-from mmseg_papers.datasets.checking import LabelCounts, absent_classes, count_labels
+from mmseg_papers.datasets.checking import (
+    LabelCounts,
+    absent_classes,
+    count_labels,
+    reduced_from_zero,
+)
+from mmseg_papers.datasets.label_maps import source_datasets
+from mmseg_papers.engine.validation_hooks import picture_of
 from mmseg_papers.models.option_errors import naming_options
 
 SHEET_IMAGES = 12
-
-
-def sources(dataset: ConfigDict) -> list[ConfigDict]:
-    """The data sets inside a ``ClassUniformDataset``, which stops at the first faulty label map."""
-    if dataset.get("type") != "ClassUniformDataset":
-        return [dataset]
-    extra = dataset.get("extra_dataset")
-    return [*dataset.datasets, *([] if extra is None else [extra])]
 
 
 def show(counts: list[LabelCounts], console: Console) -> None:
@@ -58,6 +57,15 @@ def show(counts: list[LabelCounts], console: Console) -> None:
             row += [f"{share:.2%}", str(split.images_with[i])]
         table.add_row(str(i), escape(name), *row)
     console.print(table)
+
+
+def picture(image: np.ndarray) -> np.ndarray:
+    """A loaded image of any channels and values, as RGB."""
+    image = np.atleast_3d(image)
+    if image.dtype != np.uint8:
+        image = image.astype(np.float32)  # PyTorch lacks some of NumPy's types
+    channels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return picture_of(channels, (2, 1, 0), image.shape[:2])
 
 
 def contact_sheet(dataset: BaseDataset, target: Path) -> None:
@@ -78,9 +86,8 @@ def contact_sheet(dataset: BaseDataset, target: Path) -> None:
         except ValueError:
             axis.set_title(f"{name}: see the findings", fontsize=8)
             continue
-        image = np.atleast_3d(sample["img"])[..., :3][..., ::-1].astype(np.uint8)
         label = sample["gt_seg_map"]
-        axis.imshow(image)
+        axis.imshow(picture(sample["img"]))
         axis.imshow(np.dstack([palette[label], 110 * (label != 255)]).astype(np.uint8))
         axis.set_title(name, fontsize=8)
     patches = [
@@ -117,11 +124,10 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"config {args.config} has no {loader}")
         try:
             with naming_options(config[loader], loader):
-                built = [DATASETS.build(part) for part in sources(config[loader].dataset)]
+                of_split = source_datasets(config[loader].dataset)
         except (OSError, ValueError) as error:
             findings.append(f"{split}: {error}")
             continue
-        of_split = [part for dataset in built for part in getattr(dataset, "datasets", [dataset])]
         for part in of_split:
             progress = track(range(len(part)), f"reading {split}", console=console, transient=True)
             counts.append(count_labels(part, split, progress))
@@ -132,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     counts = [part for part in counts if part.pixels]
     if counts:
         show(counts, console)
-        findings += absent_classes(counts)
+        findings += reduced_from_zero(counts) + absent_classes(counts)
         console.print(f"class_weight = {counts[0].class_weight()}", soft_wrap=True)
         pixels = [counts[0].pixels[i] for i in range(len(counts[0].classes))]
         console.print(f"label_counts = {pixels}", soft_wrap=True)
