@@ -1,6 +1,7 @@
 """The tools that show HANet's motivation, and the attention of HANet and SPNet."""
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -102,6 +103,22 @@ def test_statistics_of_labels_that_height_explains(camvid, tmp_path, run):
     assert rows["entropy"].split("│")[2:-1] == [" 1.099   ", *[" 0.000    "] * 3]
     assert "explained by the section 1.099 nats" in " ".join(out.split())
     assert Image.open(plot).size[0] > 500
+
+
+def test_statistics_of_joined_data(camvid, tmp_path, run):
+    other = tmp_path / "other"
+    for folder in ("images", "annotations"):
+        shutil.copytree(camvid / folder, other / folder)
+    for file in (other / "annotations" / "train").iterdir():
+        Image.fromarray(np.full((90, 110), 3, np.uint8)).save(file)
+    config = Config.fromfile(CONFIGS / "hanet" / "hanet_r50-os16_1xb8-20k_camvid-360x480.py")
+    members = [dict(config.train_dataloader.dataset, data_root=str(p)) for p in (camvid, other)]
+    config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=members)
+    config.dump(tmp_path / "joined.py")
+    code, out, error = run("height_statistics", tmp_path / "joined.py", "--out", tmp_path / "p.png")
+    assert code == 0, error
+    rows = {line.split()[1]: line for line in out.splitlines() if "│" in line}
+    assert "16.67 %" in rows["sky"]  # a third of one half
 
 
 def test_statistics_without_data_or_sections(tmp_path, run):

@@ -18,8 +18,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
-from mmseg.datasets import BaseSegDataset
-from mmseg.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +29,7 @@ from mmseg_papers.datasets.height_statistics import (
     mutual_information,
     probabilities,
 )
-from mmseg_papers.datasets.label_maps import load_label_map
+from mmseg_papers.datasets.label_maps import load_label_map, source_datasets
 
 
 def show(counts: np.ndarray, classes: list[str]) -> None:
@@ -97,21 +95,20 @@ def main() -> None:
     try:
         config = resolved_config(args.config)
         config.merge_from_dict(args.cfg_options or {})
-        dataset = config.train_dataloader.dataset
-        while "datasets" in dataset:  # a wrapper
-            dataset = dataset.datasets[0]
-        dataset: BaseSegDataset = DATASETS.build(dataset)
+        datasets = source_datasets(config.train_dataloader.dataset)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
-    classes = dataset.metainfo["classes"]
+    classes = datasets[0].metainfo["classes"]
     counts = sum(
         count_classes(load_label_map(dataset, i), len(classes), args.sections)
+        for dataset in datasets
         for i in range(len(dataset))
     )
-    print(f"{len(dataset)} label maps of {type(dataset).__name__}")
+    for dataset in datasets:
+        print(f"{len(dataset)} label maps of {type(dataset).__name__}")
     show(counts, classes)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(counts, classes, dataset.metainfo["palette"], args.out)
+    draw(counts, classes, datasets[0].metainfo["palette"], args.out)
     print(f"plot: {args.out.absolute()}")
 
 
