@@ -128,7 +128,7 @@ def test_statistics_without_data_or_sections(tmp_path, run):
     assert code == 1
     assert "CamVid is not there" in error
     _, _, error = run("height_statistics", config, "--sections", 0)
-    assert "--sections must be at least 1, got 0" in error
+    assert "argument --sections: '0' is no whole number above 0" in error
 
 
 def test_entropy_and_mutual_information():

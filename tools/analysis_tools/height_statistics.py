@@ -89,8 +89,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work_dirs/height_statistics.png"))
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args()
-    if args.sections < 1:
-        parser.error(f"--sections must be at least 1, got {args.sections}")
     init_default_scope("mmseg")
     try:
         config = resolved_config(args.config)
