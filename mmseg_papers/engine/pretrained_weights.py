@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -15,25 +18,27 @@ from mmengine.runner.checkpoint import (
     load_from_openmmlab,
 )
 
+from ..checkpoints.files import read_weights
 from ..models.option_errors import near_names
 
 #: Environment variable with a folder of weights, looked into before any download.
 FOLDER_VARIABLE = "MMSEG_PAPERS_WEIGHTS"
 
 
-def load_weights(filename: str, map_location: str | None = None) -> dict:
+def load_weights(filename: str, map_location: str | None = None) -> Mapping[str, Any]:
     """Load ``open-mmlab://..`` or ``https://..`` from the local folder, else by MMEngine.
 
     Args:
         filename (str): As in ``init_cfg.checkpoint`` or ``load_from``.
-        map_location (str, optional): As ``torch.load``.
+        map_location (str, optional): As ``torch.load``; from the folder it is always the CPU.
 
     Returns:
-        dict: The checkpoint.
+        Mapping[str, Any]: The checkpoint.
 
     Raises:
         FileNotFoundError: If it is in no folder and cannot be downloaded; names the URL, the cache,
             the hash in the file's name and what to do.
+        OSError: If the file in the folder or the cache is damaged; names it.
         ValueError: If MMEngine knows no such ``open-mmlab://`` weights.
     """
     is_name, url = not filename.startswith("http"), filename
@@ -48,10 +53,14 @@ def load_weights(filename: str, map_location: str | None = None) -> dict:
     if folder := os.environ.get(FOLDER_VARIABLE):
         local = Path(folder).expanduser() / file
         if local.is_file():
-            return torch.load(local, map_location=map_location, weights_only=True)
+            return _read(local, f"replace it by {url}, or remove it")
     try:
         return (load_from_openmmlab if is_name else load_from_http)(filename, map_location)
-    except (OSError, RuntimeError) as error:  # of the network; of a wrong hash
+    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+        if cache.is_file():
+            _read(cache, f"remove it, and {url} is downloaded again")
+            raise
+        # Of the network; of a wrong hash.
         digits = Path(file).stem.rpartition("-")[2]
         raise FileNotFoundError(
             f"the weights {filename} are not here and could not be downloaded: {error}. Get {url} "
@@ -60,6 +69,15 @@ def load_weights(filename: str, map_location: str | None = None) -> dict:
             "model.backbone.init_cfg.checkpoint to a file of yours, or model.backbone.init_cfg to "
             "None to train from random weights"
         ) from error
+
+
+def _read(file: Path, cure: str) -> Mapping[str, Any]:
+    try:
+        return read_weights(str(file))
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise OSError(f"{error}: {cure}") from error
 
 
 def register_weights_loader() -> None:

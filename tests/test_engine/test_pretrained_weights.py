@@ -1,6 +1,8 @@
 """Weights come from a local folder; a failed download says what to do."""
 
+import re
 import urllib.error
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +41,22 @@ def test_a_failed_download_says_what_to_do(tmp_path, name):
     digits = FILE.removesuffix(".pth").rsplit("-", 1)[1]
     for part in (name, URL, FILE, digits, "Name or service", "MMSEG_PAPERS_WEIGHTS", "checkpoints"):
         assert part in message, part
+
+
+@pytest.mark.parametrize("size", [0, -500], ids=["empty", "cut"])
+@pytest.mark.parametrize("place", ["folder", "cache"])
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
+def test_a_damaged_file_is_named(monkeypatch, tmp_path, place, size, is_zip):
+    monkeypatch.setenv("MMSEG_PAPERS_WEIGHTS", str(tmp_path / "folder"))
+    folder = tmp_path / "folder" if place == "folder" else Path(hub.get_dir(), "checkpoints")
+    folder.mkdir(parents=True)
+    file = folder / FILE
+    torch.save(dict(a=torch.rand(300)), file, _use_new_zipfile_serialization=is_zip)
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(OSError, match=rf"{re.escape(str(file))} .* cut short: .*remove it") as info:
+        CheckpointLoader.load_checkpoint(NAME)
+    assert "could not be downloaded" not in str(info.value)
+    assert URL in str(info.value)
 
 
 def test_unknown_names():
