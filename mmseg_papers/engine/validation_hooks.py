@@ -8,13 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..models.layers.height_attention import row_positions
 
 
 @HOOKS.register_module()
@@ -119,7 +123,8 @@ class ValidationLossHook(Hook):
 
     The losses are those of training, auxiliary heads included, with the model in evaluation mode.
     Each validation batch runs through the model a second time, images of different sizes by
-    themselves. The mean is over the images of all processes.
+    themselves. Labels are brought to the images' size, and ignored where these are padded; an image
+    without row positions is taken for a whole one. The mean is over the images of all processes.
     """
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -147,11 +152,16 @@ class ValidationLossHook(Hook):
             outputs (Sequence[SegDataSample]): Not used.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        head = getattr(model, "decode_head", None)
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        ignore_index = getattr(head, "ignore_index", 255)
         shapes = [tuple(image.shape) for image in data_batch["inputs"]]
         for shape in dict.fromkeys(shapes):
             members = [i for i, other in enumerate(shapes) if other == shape]
             part = {key: [values[i] for i in members] for key, values in data_batch.items()}
             data = model.data_preprocessor(part, training=False)
+            for sample in data["data_samples"]:
+                _fit_to_image(sample, shape[1:], data["inputs"].shape[2:], ignore_index)
             loss, _ = model.parse_losses(model(**data, mode="loss"))
             self._sum += loss.item() * len(members)
             self._images += len(members)
@@ -168,3 +178,26 @@ class ValidationLossHook(Hook):
         # MMEngine logs the mean of what it has of a loss, here of all validations.
         runner.message_hub.log_scalars.pop("val/loss", None)
         runner.message_hub.update_scalar("val/loss", (total[0] / total[1]).item())
+
+
+def _fit_to_image(
+    sample: SegDataSample, size: tuple[int, int], padded: tuple[int, int], ignore_index: int
+) -> None:
+    """Give a sample the label and the row positions that the loss needs.
+
+    Args:
+        sample (SegDataSample): Of a whole image; changed in place.
+        size (tuple[int, int]): Height and width of the image without its padding.
+        padded (tuple[int, int]): The same with the padding, at the bottom and the right.
+        ignore_index (int): Label of the padding.
+    """
+    if "row_position" not in sample:
+        sample.set_metainfo(dict(row_position=row_positions(size[0]).numpy().astype(np.uint8)))
+    if "gt_sem_seg" not in sample:
+        return
+    label = sample.gt_sem_seg.data
+    if label.shape[1:] != size:  # test pipelines resize the image alone
+        label = F.interpolate(label[None].float(), size, mode="nearest")[0].to(label.dtype)
+    right, bottom = padded[1] - size[1], padded[0] - size[0]
+    label = F.pad(label, (0, right, 0, bottom), value=ignore_index)
+    sample.gt_sem_seg = PixelData(data=label)

@@ -11,10 +11,15 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_papers.engine import ValidationLossHook, ValidationPicturesHook, validation_hooks
 from mmseg_papers.engine.validation_hooks import picture_of
+from mmseg_papers.models.layers.height_attention import row_positions
+
+from ..test_models.test_segmentors.tiny_models import head, labelled, model_config
 
 
 def config(root, channels, suffix, hooks):
@@ -152,6 +157,57 @@ def test_the_loss_is_the_mean_over_images_of_any_size_and_all_processes(monkeypa
     monkeypatch.setattr(validation_hooks, "all_reduce", lambda total: total.add_(of_another))
     hook.after_val_epoch(runner)
     assert runner.message_hub.get_scalar("val/loss").current() == (16 + 34) / (4 + 6)
+
+
+def validation_loss(model, batch):
+    runner = SimpleNamespace(model=model.eval(), message_hub=MessageHub.get_current_instance())
+    hook = ValidationLossHook()
+    hook.before_val_epoch(runner)
+    hook.after_val_iter(runner, 0, batch, ())
+    hook.after_val_epoch(runner)
+    return runner.message_hub.get_scalar("val/loss").current()
+
+
+@pytest.mark.parametrize("ignore_index", [255, 7])
+def test_the_loss_compares_pixels_with_their_labels(ignore_index):
+    torch.manual_seed(0)
+    config = model_config(head(ignore_index=ignore_index))
+    config.data_preprocessor.test_cfg = dict(size=(64, 64))
+    model = MODELS.build(config).eval()
+    images, samples = [torch.randn(3, 33, 46) for _ in range(2)], labelled(ignored=0)
+    padded = model.data_preprocessor(dict(inputs=images, data_samples=samples))["inputs"]
+    wanted = labelled(ignored=0)
+    for sample, of_the_image in zip(wanted, samples, strict=True):
+        label = torch.full((1, 64, 64), ignore_index)
+        label[:, :33, :46] = of_the_image.gt_sem_seg.data
+        sample.gt_sem_seg = PixelData(data=label)
+    expected = model.parse_losses(model(padded, wanted, mode="loss"))[0].item()
+    # As if the pipeline had resized both images, of different sizes.
+    label = samples[0].gt_sem_seg.data.repeat_interleave(2, 1).repeat_interleave(3, 2)
+    samples[0].gt_sem_seg = PixelData(data=label)
+    batch = dict(inputs=images, data_samples=samples)
+    assert validation_loss(model, batch) == pytest.approx(expected, rel=1e-5)
+    assert samples[0].gt_sem_seg.shape == (66, 138)
+    assert "row_position" not in samples[0]
+
+
+def test_images_without_row_positions_are_whole():
+    torch.manual_seed(0)
+    config = model_config(head(), type="HeightAttentionEncoderDecoder")
+    place = dict(source="backbone.stem", target="backbone.stage", low_channels=8, high_channels=12)
+    config.height_attention = dict(places=[place], reduction=4)
+    config.data_preprocessor.test_cfg = dict(size_divisor=32)
+    model = MODELS.build(config)
+    batch = dict(inputs=[torch.randn(3, 40, 46)] * 2, data_samples=labelled(size=(40, 46)))
+    loss = validation_loss(model, batch)
+    for sample in batch["data_samples"]:
+        rows = np.full(64, 128, np.uint8)
+        rows[:40] = row_positions(40)
+        sample.set_metainfo(dict(row_position=rows))
+    assert validation_loss(model, batch) == pytest.approx(loss, rel=1e-6)
+    for sample in batch["data_samples"]:
+        sample.set_metainfo(dict(row_position=rows // 2))
+    assert validation_loss(model, batch) != pytest.approx(loss, rel=1e-6)
 
 
 def test_picture():
