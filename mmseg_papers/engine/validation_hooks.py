@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -25,9 +27,9 @@ from ..models.layers.height_attention import row_positions
 class ValidationPicturesHook(Hook):
     """Draw the same validation images, label beside prediction, at every validation.
 
-    All visualisation back ends get them (files, TensorBoard, wandb), under the image's name and
-    with the training iteration as step. ``mmseg``'s ``SegVisualizationHook`` draws others each
-    time, and only what OpenCV reads.
+    All visualisation back ends get them (files, TensorBoard, wandb), under the image's name, with
+    its folders' where several have one name, and with the training iteration as step. ``mmseg``'s
+    ``SegVisualizationHook`` draws others each time, and only what OpenCV reads.
 
     Args:
         num_images (int): How many, evenly spread over the validation set. Default: 4.
@@ -54,9 +56,8 @@ class ValidationPicturesHook(Hook):
         """
         total = len(runner.val_dataloader.dataset)
         chosen = np.linspace(0, total - 1, min(self.num_images, total)).astype(int)
-        self._paths = {
-            runner.val_dataloader.dataset.get_data_info(int(i))["img_path"] for i in chosen
-        }
+        chosen = [runner.val_dataloader.dataset.get_data_info(int(i))["img_path"] for i in chosen]
+        self._names = _short_names(dict.fromkeys(chosen))
 
     def after_val_iter(
         self,
@@ -77,15 +78,30 @@ class ValidationPicturesHook(Hook):
             ValueError: If ``bands`` names a channel that the images lack.
         """
         for image, sample in zip(data_batch["inputs"], outputs, strict=True):
-            if sample.img_path not in self._paths:
+            if sample.img_path not in self._names:
                 continue
             runner.visualizer.add_datasample(
-                f"val_{Path(sample.img_path).stem}",
+                f"val_{self._names[sample.img_path]}",
                 picture_of(image, self.bands, sample.ori_shape),
                 data_sample=sample,
                 step=runner.iter,
                 with_labels=False,
             )
+
+
+def _short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Path -> its name without suffix; where several have one name, with their folders'."""
+    absolute = {path: Path(os.path.abspath(path)) for path in paths}
+    root = os.path.commonpath([path.parent for path in absolute.values()])
+    counts = Counter(path.stem for path in absolute.values())
+    long_names = {
+        key: "_".join(path.relative_to(root).with_suffix("").parts)
+        for key, path in absolute.items()
+    }
+    return {
+        key: path.stem if counts[path.stem] == 1 else long_names[key]
+        for key, path in absolute.items()
+    }
 
 
 def picture_of(image: Tensor, bands: Sequence[int], size: tuple[int, int]) -> np.ndarray:

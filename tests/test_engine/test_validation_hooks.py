@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -133,6 +134,22 @@ def test_many_channels_train_evaluate_and_draw(tmp_path, channels, suffix):
             for batch in runner.val_dataloader
         )
     assert validations[1]["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_pictures_of_one_name_do_not_replace_each_other():
+    paths = ["a/images/0.png", "b/images/0.png", "b/images/1.png"]
+    dataset = MagicMock()
+    dataset.__len__.return_value = 3
+    dataset.get_data_info = lambda i: dict(img_path=paths[i])
+    runner = SimpleNamespace(
+        val_dataloader=SimpleNamespace(dataset=dataset), visualizer=MagicMock(), iter=0
+    )
+    hook = ValidationPicturesHook()
+    hook.before_val_epoch(runner)
+    samples = [SegDataSample(metainfo=dict(img_path=path, ori_shape=(4, 6))) for path in paths]
+    hook.after_val_iter(runner, 0, dict(inputs=[torch.zeros(3, 4, 6)] * 3), samples)
+    names = [call.args[0] for call in runner.visualizer.add_datasample.call_args_list]
+    assert names == ["val_a_images_0", "val_b_images_0", "val_1"]
 
 
 class MeanModel(BaseModel):
