@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,8 +24,8 @@ def find_files(sources: Sequence[str], results: Path | None = None) -> list[Path
     """Images and videos that the sources name.
 
     Args:
-        sources (Sequence[str]): Files, folders (searched with their sub-folders) and patterns such
-            as ``'street/*.jpg'``.
+        sources (Sequence[str]): Files, folders (searched with their sub-folders, linked ones too)
+            and patterns such as ``'street/*.jpg'``, which name files only.
         results (Path, optional): Folder of :func:`predict_files`, whose pictures are left out of
             a source that is a folder. Default: none.
 
@@ -42,17 +43,32 @@ def find_files(sources: Sequence[str], results: Path | None = None) -> list[Path
             pictures = [(results / kind).resolve() for kind in KINDS] if results else []
             files = [
                 file
-                for file in sorted(path.rglob("*"))
+                for file in sorted(_files_below(path))
                 if file.suffix.lower() in suffixes and file.parent.resolve() not in pictures
             ]
         elif path.is_file():
             files = [path]
         else:
-            files = [Path(f) for f in sorted(glob.glob(source, recursive=True))]
+            found_by_pattern = sorted(glob.glob(source, recursive=True))
+            files = [Path(f) for f in found_by_pattern if not os.path.isdir(f)]
         if not files:
             raise FileNotFoundError(f"{source} is no file and names no image or video")
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder and its sub-folders; a folder that links lead to again counts once."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        # Where a link leads to a folder beside it, files keep the folder's own name.
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))
+        yield from (Path(parent, file) for file in files)
 
 
 def predict_files(

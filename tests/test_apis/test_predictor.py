@@ -188,6 +188,19 @@ def test_results_are_not_predicted_again(predictor, tmp_path, out):
         predict_files(predictor, files, tmp_path / out)
 
 
+def test_linked_folders_and_patterns(tmp_path):
+    for name in ("photos/a.png", "photos/sub/b.png", "elsewhere/deeper/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name), picture())
+    photos = tmp_path / "photos"
+    (photos / "link").symlink_to(tmp_path / "elsewhere")
+    (photos / "again").symlink_to(photos / "sub")
+    (tmp_path / "elsewhere" / "loop").symlink_to(photos)
+    found = [file.relative_to(photos).as_posix() for file in find_files([str(photos)])]
+    assert found == ["a.png", "link/deeper/c.png", "sub/b.png"]
+    assert find_files([str(photos / "*")]) == [photos / "a.png"]
+
+
 def test_packaged_name():
     with pytest.warns(UserWarning, match="weights are random"):
         predictor = Predictor("espnetv2-s2_1xb8-20k_camvid-180x240", device="cpu")
