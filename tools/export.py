@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from mmseg_papers.__main__ import positive
 from mmseg_papers.apis.configs import resolved_config
-from mmseg_papers.apis.predictor import load_model, names_and_colors
+from mmseg_papers.apis.predictor import inner_dataset, load_model, names_and_colors
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.segmentors import FlipSlideEncoderDecoder
 from mmseg_papers.models.segmentors.fused_loss import overrides
@@ -163,7 +163,7 @@ def metadata(model: BaseModel, config: Config) -> dict:
     Raises:
         ValueError: If the test pipeline or the model needs what the metadata cannot describe.
     """
-    dataset = config.test_dataloader.dataset
+    dataset = inner_dataset(config.test_dataloader.dataset)
     known = ("LoadImageFromFile", "LoadAnnotations", "Resize", "PackSegInputs")
     steps = {step["type"].removeprefix("Strict"): step for step in dataset.pipeline}
     if set(steps) - set(known):

@@ -123,7 +123,7 @@ class Predictor:
         self.model = load_model(config, checkpoint, device)
         if isinstance(self.model, FusedSegmentorMixin):
             self.model.test_cfg["keep"] = "confidence"
-        dataset = config.test_dataloader.dataset
+        dataset = inner_dataset(config.test_dataloader.dataset)
         self.classes, self.palette = names_and_colors(self.model.dataset_meta)
         head = self.model.decode_head
         head = head[-1] if isinstance(head, nn.ModuleList) else head
@@ -284,8 +284,7 @@ def dataset_meta(dataset: ConfigDict) -> dict:
     Raises:
         ValueError: If there is no such data set.
     """
-    while "dataset" in dataset or "datasets" in dataset:
-        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
+    dataset = inner_dataset(dataset)
     own = {key: dataset[key] for key in ("classes", "palette") if dataset.get(key) is not None}
     if dataset.get("label_colors") is not None:
         own.setdefault("palette", dataset["label_colors"])
@@ -296,6 +295,20 @@ def dataset_meta(dataset: ConfigDict) -> dict:
             f"{near_names(dataset['type'], DATASETS.module_dict)}"
         )
     return {**cls.METAINFO, **(dataset.get("metainfo") or {}), **own}
+
+
+def inner_dataset(dataset: ConfigDict) -> ConfigDict:
+    """The data set, or the first of several, that wrappers such as ``ConcatDataset`` hold.
+
+    Args:
+        dataset (ConfigDict): Of a data loader.
+
+    Returns:
+        ConfigDict: One with files of its own; ``dataset`` if it wraps none.
+    """
+    while "dataset" in dataset or "datasets" in dataset:
+        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
+    return dataset
 
 
 def names_and_colors(meta: dict) -> tuple[tuple[str, ...], list[list[int]]]:

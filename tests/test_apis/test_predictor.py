@@ -123,6 +123,16 @@ def test_published_weights_may_lack_the_auxiliary_head(checkpoint):
     np.testing.assert_array_equal(labels, expected(image))
 
 
+def test_pipeline_of_the_first_of_several_data_sets(checkpoint):
+    wrapped = config()
+    own = wrapped.test_dataloader.dataset
+    repeated = dict(type="RepeatDataset", dataset=own, times=1)
+    wrapped.test_dataloader.dataset = dict(type="ConcatDataset", datasets=[repeated, own])
+    image = picture()
+    labels = Predictor(wrapped, checkpoint, "cpu")(image).labels
+    np.testing.assert_array_equal(labels, expected(image))
+
+
 @pytest.mark.parametrize("image", [None, [[0, 1]], np.zeros((0, 3, 3)), np.zeros(3)])
 def test_no_image(predictor, image):
     with pytest.raises(ValueError, match="image must be an array"):
