@@ -171,7 +171,7 @@ def metadata(model: BaseModel, config: Config) -> dict:
             f"the test pipeline has {', '.join(sorted(set(steps) - set(known)))}, which users of "
             f"the file could not repeat; a pipeline of {', '.join(known)} can be exported"
         )
-    resize = steps.get("Resize")
+    resize = _resize_of(steps["Resize"]) if "Resize" in steps else None
     prepare = config.model.data_preprocessor
     if prepare.get("mean") is None:
         raise ValueError("model.data_preprocessor must have mean and std, one value a channel")
@@ -194,12 +194,24 @@ def metadata(model: BaseModel, config: Config) -> dict:
         "std": list(prepare.std),
         "channel_order": "RGB" if swaps else "as loaded",
         "color_type": steps["LoadImageFromFile"].get("color_type", "color"),
-        "resize": resize and {key: resize[key] for key in ("scale", "keep_ratio")},
+        "resize": resize,
         "pad": pad and {**pad, "value": prepare.get("pad_val", 0)},
         "window": slides and {key: model.test_cfg[key] for key in ("crop_size", "stride")},
         "pad_to_window": is_flip_slide,
         "align_corners": model.align_corners and not is_flip_slide,
     }
+
+
+def _resize_of(step: dict) -> dict:
+    """Scale and keep_ratio of a ``Resize``, as mmcv understands its options."""
+    scale = step.get("scale")
+    if scale is None:
+        raise ValueError(
+            "the test pipeline's Resize has a scale_factor, which the metadata cannot describe; "
+            "give it scale=(WIDTH, HEIGHT) instead"
+        )
+    scale = [scale, scale] if isinstance(scale, int) else list(scale)
+    return {"scale": scale, "keep_ratio": step.get("keep_ratio", False)}
 
 
 def shapes_to_check(size: Sequence[int], channels: int, is_dynamic: bool) -> list[tuple[int, ...]]:

@@ -156,6 +156,24 @@ def test_labels_are_those_of_the_model(options, tmp_path):
     np.testing.assert_array_equal(OnnxModel(tmp_path / "model.onnx").labels(image), expected)
 
 
+@pytest.mark.parametrize("scale", [40, (64, 48)])
+def test_resize_without_keep_ratio(scale, tmp_path):
+    config = tiny(scale=scale)
+    del config.test_dataloader.dataset.pipeline[1]["keep_ratio"]
+    checkpoint = saved(config, tmp_path)
+    tool.export(config, checkpoint, tmp_path / "model.onnx")
+    image = np.random.default_rng(0).integers(0, 256, (57, 75, 3), dtype=np.uint8)
+    expected = Predictor(config, checkpoint)(image).labels
+    np.testing.assert_array_equal(OnnxModel(tmp_path / "model.onnx").labels(image), expected)
+
+
+def test_resize_by_a_factor_is_refused():
+    config = tiny(scale=40)
+    config.test_dataloader.dataset.pipeline[1] = dict(type="Resize", scale_factor=0.5)
+    with pytest.raises(ValueError, match=r"scale_factor.*give it scale=\(WIDTH, HEIGHT\)"):
+        tool.metadata(MODELS.build(config.model), config)
+
+
 def test_command_line(tmp_path, capsys):
     config = tiny(test_cfg=SLIDE)
     config.dump(tmp_path / "config.py")
