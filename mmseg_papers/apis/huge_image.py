@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: Side of a tile of the label file.
 TILE = 512
-#: Values of TIFF's tags: bands in planes; bands that are no colours.
-PLANAR, GREY = 2, (0, 1)
+#: Values of TIFF's tags: bands in planes; bands that are no colours; JPEG.
+PLANAR, GREY, JPEG = 2, (0, 1), 7
 
 
 def predict_huge_image(
@@ -39,7 +39,7 @@ def predict_huge_image(
         margin (int): Context around a tile in pixels, as much as the model sees. Default: 128.
 
     Raises:
-        ImportError: If tifffile is missing.
+        ImportError: If tifffile is missing, or imagecodecs for the compression of ``source``.
         ValueError: If ``target`` does not end in .tif, ``margin`` is negative, the pipeline
             resizes, or ``source`` is a TIFF of several images.
         OSError: If ``source`` cannot be read. ``target`` is not left half written.
@@ -166,12 +166,24 @@ class WindowReader:
         if self.tiff is None:
             window = np.array(self.array[top:bottom, left:right])
         else:
-            parts = [_read_segments(page, top, bottom, left, right) for page in self.pages]
+            parts = [self._read_page(page, top, bottom, left, right) for page in self.pages]
             window = np.concatenate(parts, axis=2)
         if window.ndim == 2:
             window = window[..., None].repeat(3, axis=2)
         is_rgb = self.has_colors and window.shape[2] == 3
         return np.ascontiguousarray(window[..., ::-1] if is_rgb else window)
+
+    def _read_page(
+        self, page: tifffile.TiffPage, top: int, bottom: int, left: int, right: int
+    ) -> np.ndarray:
+        try:
+            return _read_segments(page, top, bottom, left, right)
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            raise ImportError(
+                f"{self.path} cannot be decompressed: {error}: pip install imagecodecs"
+            ) from error
 
 
 def _read_segments(
@@ -186,6 +198,10 @@ def _read_segments(
     planes = channels if page.planarconfig == PLANAR else 1
     window = np.full((bottom - top, right - left, channels), page.nodata, page.dtype)
     handle = page.parent.filehandle
+    decode = page.decode  # found out at the first access, which may move the handle
+    options = {}
+    if page.compression == JPEG:
+        options = dict(jpegtables=page.jpegtables, jpegheader=page.jpegheader)
     for plane, row, column in product(
         range(planes),
         range(top // rows, -(-bottom // rows)),
@@ -195,7 +211,7 @@ def _read_segments(
         if page.databytecounts[index] == 0:
             continue  # a sparse file
         handle.seek(page.dataoffsets[index])
-        segment, _, _ = page.decode(handle.read(page.databytecounts[index]), index)
+        segment, _, _ = decode(handle.read(page.databytecounts[index]), index, **options)
         y, x = row * rows, column * columns
         tile = segment[0, : height - y, : width - x]
         part = tile[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]

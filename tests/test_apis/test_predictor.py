@@ -1,5 +1,6 @@
 """NumPy in, NumPy out; files, folders, videos; huge images in bounded memory."""
 
+import importlib.util
 import json
 import tracemalloc
 
@@ -10,10 +11,12 @@ import tifffile
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
+from PIL import Image
 
 from mmseg_papers.__main__ import main
 from mmseg_papers.apis import Prediction, Predictor, find_files, predict_files, predict_huge_image
 from mmseg_papers.apis.huge_image import WindowReader
+from mmseg_papers.datasets.transforms.loading import StrictLoadImageFromFile
 
 CLASSES = ("dark", "green", "red")
 
@@ -353,6 +356,21 @@ def test_memory_does_not_grow_with_the_image(predictor, tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg"])
+def test_compression_that_needs_imagecodecs(tmp_path, compression):
+    image = np.random.default_rng(0).integers(0, 256, (160, 224, 3), np.uint8)
+    file = tmp_path / "a.tif"
+    Image.fromarray(image).save(file, compression=compression)
+    with WindowReader(file) as reader:
+        if importlib.util.find_spec("imagecodecs") is None:
+            with pytest.raises(ImportError, match=r"a\.tif .*pip install imagecodecs"):
+                reader.read(0, 90, 0, 90)
+            return
+        window = reader.read(0, 90, 0, 90)
+    loaded = StrictLoadImageFromFile()(dict(img_path=str(file)))["img"]
+    np.testing.assert_array_equal(window, loaded[:90, :90])
 
 
 def test_huge_image_leaves_nothing_half_written(predictor, tmp_path):
