@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from ..datasets.transforms.loading import EXTRA_SAMPLES, GREY, NO_ALPHA, StrictLoadImageFromFile
 from .predictor import Predictor
 
 if TYPE_CHECKING:
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
 #: Side of a tile of the label file.
 TILE = 512
-#: Values of TIFF's tags: bands in planes; bands that are no colours; JPEG.
-PLANAR, GREY, JPEG = 2, (0, 1), 7
+#: Values of TIFF's tags: bands in planes; alpha that the colours are not multiplied by; JPEG.
+PLANAR, ALPHA, JPEG = 2, 2, 7
+#: Values of TIFF's PhotometricInterpretation.
+WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 
 
 def predict_huge_image(
@@ -27,10 +31,11 @@ def predict_huge_image(
 ) -> None:
     """Read an image window by window and write its label map tile by tile.
 
+    The image is that of the test pipeline's ``LoadImageFromFile``, as ``predict`` has it.
     Memory does not grow with the image: at a time there is one window, a tile of 512 x 512 pixels
     with ``margin`` pixels around it (the overlap-tile strategy of U-Net, arXiv:1505.04597,
-    figure 2). Tiles of a TIFF are decoded as they are needed; a JPEG or PNG has no tiles, so
-    Pillow decodes it whole, in 3 bytes a pixel.
+    figure 2). Tiles of a TIFF are decoded as they are needed; a JPEG or PNG has no tiles, so it is
+    loaded whole.
 
     Args:
         predictor (Predictor): Its pipeline must not resize.
@@ -41,7 +46,8 @@ def predict_huge_image(
     Raises:
         ImportError: If tifffile is missing, or imagecodecs for the compression of ``source``.
         ValueError: If ``target`` does not end in .tif, ``margin`` is negative, the pipeline
-            resizes, or ``source`` is a TIFF of several images.
+            resizes, or ``source`` is a TIFF of several images or a picture that cannot be read in
+            windows as it is loaded whole.
         OSError: If ``source`` cannot be read. ``target`` is not left half written.
     """
     tifffile = _tifffile()
@@ -57,7 +63,7 @@ def predict_huge_image(
             "take it out of test_dataloader.dataset.pipeline"
         )
     partial = target.with_name(f"{target.name}.partial")
-    with WindowReader(source) as image:
+    with WindowReader(source, predictor.load) as image:
         try:
             tifffile.imwrite(
                 partial,
@@ -87,58 +93,77 @@ def _label_tiles(predictor: Predictor, image: WindowReader, margin: int) -> Iter
 
 
 class WindowReader:
-    """Windows of an image file, BGR where it is a colour picture, else bands in their order.
+    """Windows of an image file, with the values that loading it whole gives.
 
     Bands of a TIFF may be samples of a page, side by side or in planes, or a page each. Smaller
     pages, as in a pyramid, and masks are left out; tiles that a sparse file lacks hold its value
     for no data. A context manager, which closes the file.
 
     Args:
-        path (str | Path): A TIFF, a NumPy file (H, W, C) or any image that Pillow reads.
+        path (str | Path): A TIFF, a NumPy file (H, W, C) or any image that ``load`` reads.
+        load (Callable, optional): First step of a pipeline. Default: ``LoadImageFromFile``.
 
     Raises:
         ImportError: If it is a TIFF and tifffile is missing.
-        ValueError: If it is a TIFF of several images.
+        ValueError: If it is a TIFF of several images, ``load`` reads it otherwise than in
+            windows, or cannot read it.
         OSError: If it cannot be read.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, load: Callable[[dict], dict] | None = None) -> None:
         self.path = Path(path)
+        self.load = StrictLoadImageFromFile() if load is None else load
         suffix = self.path.suffix.lower()
         self.tiff = None
+        if suffix in (".tif", ".tiff", ".npy") and not isinstance(
+            self.load, StrictLoadImageFromFile
+        ):
+            raise ValueError(
+                f"{self.path} is read in windows as LoadImageFromFile does it; the test pipeline "
+                f"begins with {type(self.load).__name__}"
+            )
         if suffix in (".tif", ".tiff"):
             self.tiff = _tifffile().TiffFile(self.path)
-            first = self.tiff.pages[0]
-            self.size = (first.imagelength, first.imagewidth)
-            self.pages = [
-                page
-                for page in self.tiff.pages
-                if (page.imagelength, page.imagewidth) == self.size
-                and page.dtype == first.dtype
-                and not page.is_mask
-            ] or [first]
-            self.has_colors = len(self.pages) == 1 and first.photometric not in GREY
-            images = sum(page.imagedepth for page in self.pages)
-            samples = max(page.samplesperpixel for page in self.pages)
-            if images > 1 and (samples > 1 or images > len(self.pages)):
+            try:
+                self._open_pages()
+            except BaseException:
                 self.close()
-                raise ValueError(
-                    f"{self.path} holds {images} images of {samples} channels; save each as a "
-                    "file of its own"
-                )
+                raise
         elif suffix == ".npy":
             self.array = np.load(self.path, mmap_mode="r")
             self.size = self.array.shape[:2]
-            self.has_colors = False
         else:
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                with Image.open(self.path) as picture:
-                    self.array = np.asarray(picture.convert("RGB"))
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
+            with _any_size():
+                self.array = self.load(dict(img_path=str(self.path)))["img"]
             self.size = self.array.shape[:2]
-            self.has_colors = True
+
+    def _open_pages(self) -> None:
+        first = self.tiff.pages[0]
+        self.size = (first.imagelength, first.imagewidth)
+        self.pages = [
+            page
+            for page in self.tiff.pages
+            if (page.imagelength, page.imagewidth) == self.size
+            and page.dtype == first.dtype
+            and not page.is_mask
+        ] or [first]
+        self.has_colors = len(self.pages) == 1 and first.photometric not in GREY
+        images = sum(page.imagedepth for page in self.pages)
+        samples = max(page.samplesperpixel for page in self.pages)
+        if images > 1 and (samples > 1 or images > len(self.pages)):
+            raise ValueError(
+                f"{self.path} holds {images} images of {samples} channels; save each as a "
+                "file of its own"
+            )
+        self.is_picture = len(self.tiff.pages) == 1 and _is_picture(self.path, self.load.color_type)
+        if self.is_picture and not _can_be_converted(first, self.load):
+            bits, kind = first.bitspersample, getattr(first.photometric, "name", first.photometric)
+            raise ValueError(
+                f"{self.path} ({samples} x {bits} bits, {kind}) cannot be read in windows as "
+                f"LoadImageFromFile(color_type={self.load.color_type!r}) reads it whole; save it "
+                "upright as 8-bit grey, or as 8-bit RGB without alpha for color_type='color', and "
+                "leave imdecode_backend at 'cv2'"
+            )
 
     def __enter__(self) -> WindowReader:
         return self
@@ -165,11 +190,11 @@ class WindowReader:
         """
         if self.tiff is None:
             window = np.array(self.array[top:bottom, left:right])
-        else:
-            parts = [self._read_page(page, top, bottom, left, right) for page in self.pages]
-            window = np.concatenate(parts, axis=2)
-        if window.ndim == 2:
-            window = window[..., None].repeat(3, axis=2)
+            return window[..., None] if window.ndim == 2 else window
+        parts = [self._read_page(page, top, bottom, left, right) for page in self.pages]
+        window = np.concatenate(parts, axis=2)
+        if self.is_picture:
+            window = _convert(window, self.pages[0], self.load.color_type)
         is_rgb = self.has_colors and window.shape[2] == 3
         return np.ascontiguousarray(window[..., ::-1] if is_rgb else window)
 
@@ -184,6 +209,72 @@ class WindowReader:
             raise ImportError(
                 f"{self.path} cannot be decompressed: {error}: pip install imagecodecs"
             ) from error
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Lift Pillow's limit of pixels."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _is_picture(path: Path, color_type: str) -> bool:
+    """Whether ``LoadImageFromFile`` has a TIFF of one page converted by Pillow or OpenCV."""
+    try:
+        with _any_size(), Image.open(path) as picture:
+            extra = picture.tag_v2.get(EXTRA_SAMPLES, ())
+            has_bands = {"unchanged": len(extra) > 0, "color": NO_ALPHA in extra}
+            return not has_bands.get(color_type, False)
+    except UnidentifiedImageError:
+        return False
+
+
+def _can_be_converted(page: tifffile.TiffPage, load: StrictLoadImageFromFile) -> bool:
+    """Whether :func:`_convert` knows what a picture becomes when it is loaded."""
+    color_type, photometric, samples = load.color_type, page.photometric, page.samplesperpixel
+    if (
+        color_type not in ("color", "grayscale", "unchanged")
+        or load.imdecode_backend != "cv2"
+        or load.file_client_args is not None
+        or page.tags.valueof("Orientation", 1) != 1
+    ):
+        return False
+    is_bit, is_byte = page.dtype == np.bool_, page.dtype == np.uint8
+    if photometric == PALETTE:
+        return samples == 1 and is_byte and color_type != "grayscale"
+    if not is_bit and page.bitspersample != 8 * page.dtype.itemsize:
+        return False
+    if color_type == "grayscale":
+        return samples == 1 and photometric == BLACK_IS_0 and is_byte
+    if photometric == WHITE_IS_0:
+        return samples == 1 and (is_bit or is_byte)
+    if photometric == YCBCR:
+        return samples == 3 and page.compression == JPEG
+    if color_type == "unchanged":
+        return (samples, photometric) in ((1, BLACK_IS_0), (3, RGB))
+    if not (is_bit or is_byte or page.dtype == np.uint16):
+        return False
+    if samples == 4:
+        return photometric == RGB and tuple(page.extrasamples) in ((), (ALPHA,))
+    return (samples, photometric) in ((1, BLACK_IS_0), (3, RGB))
+
+
+def _convert(window: np.ndarray, page: tifffile.TiffPage, color_type: str) -> np.ndarray:
+    """What a picture's values (H, W, samples) become when it is loaded, but red first."""
+    if page.photometric == PALETTE:
+        window = (page.colormap.T >> 8).astype(np.uint8)[window[..., 0]]
+    if window.dtype == np.bool_:
+        window = window * np.uint8(255)
+    if page.photometric == WHITE_IS_0:
+        window = ~window
+    if color_type == "color":
+        if window.dtype == np.uint16:
+            window = (window >> 8).astype(np.uint8)
+        window = window.repeat(3, axis=2) if window.shape[2] == 1 else window[..., :3]
+    return window
 
 
 def _read_segments(

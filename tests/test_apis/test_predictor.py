@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import torch
 from mmengine.config import Config
+from mmseg.datasets.transforms import LoadImageFromNDArray
 from mmseg.registry import MODELS
 from PIL import Image
 
@@ -358,9 +359,85 @@ def test_memory_does_not_grow_with_the_image(predictor, tmp_path):
     assert peaks[1] < 1.2 * peaks[0]
 
 
+NOISE = np.random.default_rng(0).integers(0, 65536, (40, 56, 4)).astype(np.uint16)
+BYTES = (NOISE >> 8).astype(np.uint8)
+COLORS = NOISE[:8, :32, :3].reshape(3, 256)
+ORIENTATION = 274
+
+
+def write_turned_jpeg(file):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.fromarray(BYTES[..., :3]).save(file, exif=exif)
+
+
+def tiff(array, photometric="minisblack", **options):
+    return lambda file: tifffile.imwrite(file, array, photometric=photometric, **options)
+
+
+PICTURES = {
+    "turned.jpg": write_turned_jpeg,
+    "grey16.png": lambda file: cv2.imwrite(str(file), NOISE[..., 0]),
+    "alpha.png": lambda file: cv2.imwrite(str(file), BYTES),
+    "grey.npy": lambda file: np.save(file, BYTES[..., 0]),
+    "grey.tif": tiff(BYTES[..., 0], tile=(32, 32)),
+    "white_is_0.tif": tiff(BYTES[..., 0], "miniswhite"),
+    "bits.tif": tiff(BYTES[..., 0] > 127),
+    "palette.tif": tiff(BYTES[..., 0], "palette", colormap=COLORS),
+    "grey16.tif": tiff(NOISE[..., 0]),
+    "rgb16.tif": tiff(NOISE[..., :3], "rgb"),
+    "alpha.tif": tiff(BYTES, "rgb", extrasamples=["unassalpha"]),
+    "alpha16.tif": tiff(NOISE, "rgb", extrasamples=["unassalpha"]),
+    "four.tif": tiff(BYTES, "rgb", extrasamples=["unspecified"]),
+    "multiplied.tif": tiff(BYTES, "rgb", extrasamples=["assocalpha"]),
+    "signed.tif": tiff(NOISE[..., 0].astype(np.int16)),
+    "turned.tif": tiff(BYTES[..., :3], "rgb", extratags=[(ORIENTATION, "H", 1, 6, True)]),
+}
+REFUSED = {
+    "color": {"multiplied.tif", "signed.tif", "turned.tif"},
+    "unchanged": {"turned.tif"},
+    "grayscale": {name for name in PICTURES if name.endswith(".tif")} - {"grey.tif"},
+}
+
+
+@pytest.mark.parametrize("color_type", REFUSED)
+@pytest.mark.parametrize("name", PICTURES)
+def test_windows_are_of_the_image_as_it_is_loaded(tmp_path, name, color_type):
+    file = tmp_path / name
+    PICTURES[name](file)
+    load = StrictLoadImageFromFile(color_type=color_type)
+    if name in REFUSED[color_type]:
+        with pytest.raises(ValueError, match=rf"{name} .* cannot be read in windows .*; save it"):
+            WindowReader(file, load)
+        return
+    image = np.atleast_3d(load(dict(img_path=str(file)))["img"])
+    with WindowReader(file, load) as reader:
+        assert reader.size == image.shape[:2]
+        window = reader.read(7, 38, 5, 40)
+    assert window.dtype == image.dtype
+    np.testing.assert_array_equal(window, image[7:38, 5:40])
+
+
+@pytest.mark.parametrize("name", ["turned.jpg", "rgb16.tif"])
+def test_huge_image_is_loaded_as_for_testing(predictor, tmp_path, monkeypatch, name):
+    file, target = tmp_path / name, tmp_path / "labels.tif"
+    PICTURES[name](file)
+    image = predictor.load(dict(img_path=str(file)))["img"]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    predict_huge_image(predictor, file, target)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    np.testing.assert_array_equal(tifffile.imread(target), predictor(image).labels)
+
+
+def test_another_loader(tmp_path):
+    tiff(BYTES)(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif .* begins with LoadImageFromNDArray"):
+        WindowReader(tmp_path / "a.tif", LoadImageFromNDArray())
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg"])
 def test_compression_that_needs_imagecodecs(tmp_path, compression):
-    image = np.random.default_rng(0).integers(0, 256, (160, 224, 3), np.uint8)
+    image = BYTES[..., :3].repeat(4, 0).repeat(4, 1)
     file = tmp_path / "a.tif"
     Image.fromarray(image).save(file, compression=compression)
     with WindowReader(file) as reader:
