@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..datasets.transforms.loading import EXTRA_SAMPLES, GREY, NO_ALPHA, StrictLoadImageFromFile
+from ..datasets.transforms.loading import GREY, StrictLoadImageFromFile, has_bands
 from .predictor import Predictor
 
 if TYPE_CHECKING:
@@ -225,9 +225,7 @@ def _is_picture(path: Path, color_type: str) -> bool:
     """Whether ``LoadImageFromFile`` has a TIFF of one page converted by Pillow or OpenCV."""
     try:
         with _any_size(), Image.open(path) as picture:
-            extra = picture.tag_v2.get(EXTRA_SAMPLES, ())
-            has_bands = {"unchanged": len(extra) > 0, "color": NO_ALPHA in extra}
-            return not has_bands.get(color_type, False)
+            return not has_bands(picture, color_type)
     except UnidentifiedImageError:
         return False
 

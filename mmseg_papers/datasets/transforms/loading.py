@@ -85,10 +85,7 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         if path.lower().endswith(".npy"):
             return np.load(content, allow_pickle=False)
         with contextlib.suppress(UnidentifiedImageError), Image.open(content) as picture:
-            pages = getattr(picture, "n_frames", 1)
-            extra = getattr(picture, "tag_v2", {}).get(EXTRA_SAMPLES, ())
-            has_bands = {"unchanged": len(extra) > 0, "color": NO_ALPHA in extra}
-            if pages == 1 and not has_bands.get(self.color_type, False):
+            if getattr(picture, "n_frames", 1) == 1 and not has_bands(picture, self.color_type):
                 return None
         try:
             import tifffile
@@ -117,6 +114,17 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         if image is None:
             raise OSError(NO_IMAGE)
         return image
+
+
+def has_bands(picture: Image.Image, color_type: str) -> bool:
+    """Whether a TIFF of one page is loaded as bands, not as a picture.
+
+    Args:
+        picture (Image.Image): As Pillow opens it.
+        color_type (str): Of :class:`StrictLoadImageFromFile`.
+    """
+    extra = getattr(picture, "tag_v2", {}).get(EXTRA_SAMPLES, ())
+    return {"unchanged": len(extra) > 0, "color": NO_ALPHA in extra}.get(color_type, False)
 
 
 def check_image(image: np.ndarray) -> None:
