@@ -38,7 +38,8 @@ class BaseRefineNetHead(BaseDecodeHead):
         num_final_units (int): RCUs before the classifier.
         kernel_size (int): Of the convs outside the RCUs and the classifier.
         block (dict): More arguments of :class:`RefineBlock`.
-        **kwargs: As ``mmseg``'s ``BaseDecodeHead``.
+        **kwargs: As ``mmseg``'s ``BaseDecodeHead``; ``norm_cfg`` changes nothing, as no layer has a
+            norm.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class BaseRefineNetHead(BaseDecodeHead):
         for number in range(last, 0, -1):
             entering = [c for c, b in zip(channels, levels, strict=True) if b == number]
             widths[number] = min([*entering, widths.get(number + 1, entering[0])])
-        require_plain(kwargs, "conv_cfg", "act_cfg", "norm_cfg")
+        require_plain(kwargs, "conv_cfg", "act_cfg")
         super().__init__(
             in_channels=list(in_channels) * num_scales,
             in_index=list(range(len(entered))) if in_index is None else list(in_index),
@@ -219,7 +220,7 @@ class RefineNetHead(BaseRefineNetHead):
             before the classifier. Default: 0.5.
         in_index (Sequence[int], optional): Which maps of the backbone. Default: all, in order.
         init_cfg (dict, optional): Default: N(0, 0.01) for all convs, as the authors'.
-        **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``loss_decode``,
+        **kwargs: As :class:`BaseRefineNetHead`: ``num_classes``, ``loss_decode``,
             ``align_corners`` (of the final resize only) and so on.
 
     Raises:
@@ -306,7 +307,8 @@ class LightWeightRefineNetHead(BaseRefineNetHead):
             none. Default: 0.5.
         in_index (Sequence[int], optional): Which maps of the backbone. Default: all, in order.
         init_cfg (dict, optional): Default: PyTorch's initialisation, as in the authors' code.
-        **kwargs: As ``mmseg``'s ``BaseDecodeHead``.
+        **kwargs: As ``mmseg``'s ``BaseDecodeHead``; ``norm_cfg`` changes nothing, as no layer has a
+            norm.
 
     Raises:
         ValueError: If an option has a value outside the ones above, or the number of levels does

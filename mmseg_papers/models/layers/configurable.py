@@ -14,7 +14,6 @@ COMPILED = ("carafe", "DCN", "DCNv2", "MMSyncBN", "SAC")
 PLAIN = {
     "conv_cfg": (None, dict(type="Conv2d")),
     "act_cfg": (dict(type="ReLU"), dict(type="ReLU", inplace=True)),
-    "norm_cfg": (None,),
 }
 
 

@@ -5,7 +5,7 @@ from mmseg.registry import MODELS
 
 import mmseg_papers.models.decode_heads  # noqa: F401
 
-WS, LEAKY, GN = dict(type="ConvWS"), dict(type="LeakyReLU"), dict(type="GN", num_groups=2)
+WS, LEAKY = dict(type="ConvWS"), dict(type="LeakyReLU")
 ONE = dict(in_channels=16, channels=8)
 FOUR = dict(in_channels=(4, 8, 8, 16))
 CASES = [
@@ -18,11 +18,9 @@ CASES = [
     ("ESPNetv2Head", FOUR, None),
     ("HRNetV2Head", FOUR, dict(conv_cfg=WS)),
     ("LightWeightRefineNetHead", FOUR, None),
-    ("LightWeightRefineNetHead", FOUR, dict(norm_cfg=GN)),
     ("ObjectContextHead", dict(ONE, ocr_channels=4), dict(conv_cfg=WS)),
     ("PlainDeepLabV3PlusHead", ONE, dict(conv_cfg=WS)),
     ("RefineNetHead", FOUR, None),
-    ("RefineNetHead", FOUR, dict(norm_cfg=GN)),
     ("SPHead", ONE, None),
 ]
 
