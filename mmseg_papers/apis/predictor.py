@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.files import read_checkpoint
 from ..datasets.transforms.loading import check_image
-from ..engine.validation_hooks import picture_of
+from ..engine.validation_hooks import picture_of_array
 from ..models.layers.complete_loading import check_whole
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
@@ -56,12 +56,7 @@ class Prediction:
         Raises:
             ValueError: If ``bands`` names a channel that the image lacks.
         """
-        channels = np.atleast_3d(image if image.dtype == np.uint8 else image.astype(np.float32))
-        picture = picture_of(
-            torch.from_numpy(np.ascontiguousarray(channels.transpose(2, 0, 1))),
-            bands,
-            self.labels.shape,
-        )
+        picture = picture_of_array(image, bands)
         table = np.asarray(self.palette, dtype=np.float32)
         mixed = (1 - opacity) * picture + opacity * table[self.labels]
         return np.ascontiguousarray(mixed[..., ::-1]).round().astype(np.uint8)

@@ -133,6 +133,24 @@ def picture_of(image: Tensor, bands: Sequence[int], size: tuple[int, int]) -> np
     return cv2.resize(chosen.to(torch.uint8).contiguous().numpy(), tuple(size[::-1]))
 
 
+def picture_of_array(image: np.ndarray, bands: Sequence[int] = (2, 1, 0)) -> np.ndarray:
+    """Three channels of a loaded image as a picture.
+
+    Args:
+        image (np.ndarray): (H, W, C) or (H, W), any values, as for :func:`picture_of`.
+        bands (Sequence[int]): As for :func:`picture_of`. Default: (2, 1, 0), for images as OpenCV
+            reads them.
+
+    Returns:
+        np.ndarray: (H, W, 3), uint8, RGB.
+    """
+    image = np.atleast_3d(image)
+    if image.dtype != np.uint8:
+        image = image.astype(np.float32)  # PyTorch lacks some of NumPy's types
+    channels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return picture_of(channels, bands, image.shape[:2])
+
+
 @HOOKS.register_module()
 class ValidationLossHook(Hook):
     """Log the mean loss of every validation as ``val/loss``.

@@ -118,7 +118,7 @@ def test_bands_and_numpy_files(tool, tmp_path, capsys):
     status, printed = run(tool, tmp_path, capsys)
     assert status == 0, printed
     assert (tmp_path / "out" / "train.png").exists()
-    drawn = tool.picture(ramp).astype(int)
+    drawn = tool.picture_of_array(ramp).astype(int)
     assert drawn.shape == (20, 30, 3)
     assert (np.diff(drawn[..., 0].ravel()) >= 0).all()
     assert drawn.min() == 0

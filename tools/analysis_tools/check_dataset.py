@@ -17,7 +17,6 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.patches import Patch
 from mmengine.config import DictAction
 from mmengine.dataset import BaseDataset
@@ -36,7 +35,7 @@ from mmseg_papers.datasets.checking import (
     reduced_from_zero,
 )
 from mmseg_papers.datasets.label_maps import source_datasets
-from mmseg_papers.engine.validation_hooks import picture_of
+from mmseg_papers.engine.validation_hooks import picture_of_array
 from mmseg_papers.models.option_errors import naming_options
 
 SHEET_IMAGES = 12
@@ -59,15 +58,6 @@ def show(counts: list[LabelCounts], console: Console) -> None:
     console.print(table)
 
 
-def picture(image: np.ndarray) -> np.ndarray:
-    """A loaded image of any channels and values, as RGB."""
-    image = np.atleast_3d(image)
-    if image.dtype != np.uint8:
-        image = image.astype(np.float32)  # PyTorch lacks some of NumPy's types
-    channels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    return picture_of(channels, (2, 1, 0), image.shape[:2])
-
-
 def contact_sheet(dataset: BaseDataset, target: Path) -> None:
     """Draw label maps over their images, evenly spread over the data set."""
     places = np.unique(np.linspace(0, len(dataset) - 1, SHEET_IMAGES).astype(int))
@@ -87,7 +77,7 @@ def contact_sheet(dataset: BaseDataset, target: Path) -> None:
             axis.set_title(f"{name}: see the findings", fontsize=8)
             continue
         label = sample["gt_seg_map"]
-        axis.imshow(picture(sample["img"]))
+        axis.imshow(picture_of_array(sample["img"]))
         axis.imshow(np.dstack([palette[label], 110 * (label != 255)]).astype(np.uint8))
         axis.set_title(name, fontsize=8)
     patches = [
