@@ -61,12 +61,13 @@ def on_own_data(
                 part[option] = value
 
     adapt(own._cfg_dict)
-    steps = {step["type"]: step for _, step in typed_parts(config.train_dataloader)}
+    steps = {_name(step): step for _, step in typed_parts(config.train_dataloader)}
     for pipeline in (own.train_pipeline, own.train_dataloader.dataset.pipeline):
         for name, following in MODEL_STEPS.items():
             if name in steps:
                 pipeline.insert([step.type for step in pipeline].index(following), steps[name])
-        pipeline[-1:] = [steps[name] for name in steps if name.startswith("Pack")][:1]
+        packs = [steps[name] for name in steps if name.startswith("Pack")]
+        pipeline[-1:] = packs[:1] or pipeline[-1:]
     for key, value in own.items():
         if key.endswith("_dataloader"):
             batch_size = config[key].get("batch_size", value.batch_size)
@@ -96,6 +97,12 @@ def on_own_data(
         for loss in _listed(head.get("loss_decode")):
             loss.pop("class_weight", None)
     return config
+
+
+def _name(step: dict) -> str:
+    """A transform's name without its scope, or of its class."""
+    kind = step["type"]
+    return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
 
 
 def _listed(part: Any) -> list:

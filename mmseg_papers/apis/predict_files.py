@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -73,7 +73,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def predict_files(
     predictor: Predictor,
-    files: Sequence[Path],
+    files: Iterable[Path],
     folder: Path,
     *,
     batch_size: int = 1,
@@ -85,7 +85,7 @@ def predict_files(
 
     Args:
         predictor (Predictor): The model.
-        files (Sequence[Path]): Images, loaded as the config loads those for testing, and videos.
+        files (Iterable[Path]): Images, loaded as the config loads those for testing, and videos.
         folder (Path): Gets ``overlay/NAME.png``, ``labels/NAME.png`` (class indices),
             ``confidence/NAME.png`` (probability of the winner times 255) and ``classes.json``; of a
             video ``overlay/NAME.mp4`` only.
@@ -108,6 +108,7 @@ def predict_files(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be in [0, 1], got {opacity}")
+    files = list(files)
     names: dict[str, Path] = {}
     for file in files:
         if names.setdefault(file.stem, file) != file:
@@ -139,6 +140,7 @@ def predict_files(
                 write_images()
     if images:
         write_images()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "classes.json").write_text(json.dumps(tables, indent=1))
     return tables
 

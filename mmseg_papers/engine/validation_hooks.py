@@ -145,6 +145,10 @@ def picture_of_array(image: np.ndarray, bands: Sequence[int] = (2, 1, 0)) -> np.
         np.ndarray: (H, W, 3), uint8, RGB.
     """
     image = np.atleast_3d(image)
+    with np.errstate(invalid="ignore"):
+        whole = image.astype(np.uint8)
+    if image.dtype.kind == "f" and np.array_equal(image, whole):
+        image = whole  # of to_float32=True
     if image.dtype != np.uint8:
         image = image.astype(np.float32)  # PyTorch lacks some of NumPy's types
     channels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

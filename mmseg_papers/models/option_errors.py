@@ -76,7 +76,7 @@ def typed_parts(part: Any, place: str = "") -> Iterator[tuple[str, dict]]:
         tuple[str, dict]: The place of a part, such as ``'model.backbone'``, and the part.
     """
     if isinstance(part, dict):
-        if isinstance(part.get("type"), str):
+        if isinstance(part.get("type"), (str, type)):
             yield place, part
         for key, value in part.items():
             yield from typed_parts(value, f"{place}.{key}" if place else str(key))
@@ -88,10 +88,17 @@ def typed_parts(part: Any, place: str = "") -> Iterator[tuple[str, dict]]:
 def _unknown_type(config: dict, place: str) -> str | None:
     for where, part in typed_parts(config, place):
         name = part["type"]
-        if not any(_has(registry, name) for registry in REGISTRIES):
+        if _class_of(name) is None:
             known = {known for registry in REGISTRIES for known in _names(registry)}
             return f"{where}.type={name!r} is not registered{near_names(name, known)}"
     return None
+
+
+def _class_of(kind: str | type) -> Any:
+    """What a type in a config names, which may be the class itself; None if nothing."""
+    if isinstance(kind, type):
+        return kind
+    return next((registry.get(kind) for registry in REGISTRIES if _has(registry, kind)), None)
 
 
 def _has(registry: Registry, name: str) -> bool:
@@ -115,7 +122,7 @@ def _unknown_option(error: Exception, config: dict, place: str) -> str | None:
     for where, part in typed_parts({**config, "type": config.get("type", place)}, place):
         if option not in part:
             continue
-        cls = next((r.get(part["type"]) for r in REGISTRIES if _has(r, part["type"])), None)
+        cls = _class_of(part["type"])
         known = {
             name
             for base in getattr(cls, "__mro__", ())

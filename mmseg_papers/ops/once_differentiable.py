@@ -29,9 +29,12 @@ def once_differentiable(backward: Callable) -> Callable:
 
     @wraps(backward)
     def wrapper(ctx, *upstream):
+        # Compiled graphs refuse by themselves.
+        has_graph = torch.is_grad_enabled() and not is_compiling()
+        ctx = _ReadOnce(ctx) if has_graph else ctx
         with torch.no_grad():
             grads = backward(ctx, *upstream)
-        if is_compiling() or not torch.is_grad_enabled():  # compiled graphs refuse by themselves
+        if not has_graph:
             return grads
         grads = grads if isinstance(grads, tuple) else (grads,)
         return _Refusal.apply(operation, len(grads), *grads, *upstream, *ctx.saved_tensors)
@@ -46,6 +49,17 @@ def graph_anchor(x: Tensor) -> Tensor:
         x (Tensor): At least one dimension.
     """
     return x[:0].clone()
+
+
+class _ReadOnce:
+    """A context whose saved tensors are read once, as checkpointing allows."""
+
+    def __init__(self, ctx) -> None:
+        self._ctx = ctx
+        self.saved_tensors = ctx.saved_tensors
+
+    def __getattr__(self, name: str):
+        return getattr(self._ctx, name)
 
 
 class _Refusal(torch.autograd.Function):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmseg.datasets.transforms import PackSegInputs
 
 from mmseg_papers.apis import on_own_data
 from mmseg_papers.apis.configs import packaged_configs, resolved_config
@@ -39,6 +40,14 @@ def test_a_cascade_drops_the_old_class_weights():
     config = on_own_data(config, "data/mine", ("a", "b", "c"))
     assert [head.num_classes for head in config.model.decode_head] == [3, 3]
     assert "class_weight" not in config.pretty_text
+
+
+@pytest.mark.parametrize("kind", ["mmseg.PackSegInputs", PackSegInputs, "SomeInputs"])
+def test_always_packs(kind):
+    config = resolved_config("hrnetv2_w18-small-v2_1xb8-20k_camvid-360x480")
+    config.train_dataloader.dataset.pipeline[-1] = dict(type=kind)
+    pipeline = on_own_data(config, "data/mine", CLASSES).train_dataloader.dataset.pipeline
+    assert pipeline[-1]["type"] == ("PackSegInputs" if kind == "SomeInputs" else kind)
 
 
 def test_left_and_right_of_the_old_classes_are_forgotten():

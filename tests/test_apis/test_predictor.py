@@ -246,6 +246,19 @@ def test_files_are_loaded_as_for_testing(checkpoint, tmp_path):
     assert (tmp_path / "out" / "overlay" / "a.png").exists()
 
 
+def test_overlay_of_floats_as_they_were():
+    image = np.arange(100, 106, dtype=np.uint8).reshape(1, 2, 3)
+    prediction = Prediction(np.zeros((1, 2), np.uint8), None, ["a"], [[0, 0, 0]])
+    for loaded in (image, image.astype(np.float32)):  # to_float32=True
+        assert np.array_equal(prediction.overlay(loaded, opacity=0), image)
+
+
+def test_files_from_a_generator(predictor, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    files = (tmp_path / name for name in ("a.png",))
+    assert len(predict_files(predictor, files, tmp_path / "out")) == 1
+
+
 def test_overlay_of_bands():
     image = np.zeros((1, 2, 4), np.uint16)
     image[0, 1] = [0, 0, 0, 40000]

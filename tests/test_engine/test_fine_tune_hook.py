@@ -9,6 +9,8 @@ from mmseg_papers.apis import build_model
 from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.engine.fine_tune_hook import FineTuneHook, load_all_but_classes
 
+from ..test_models.test_segmentors.tiny_models import model_config
+
 
 def model(num_classes=19, arch="w18_small_v1", in_channels=3, width=16):
     norm_cfg = dict(type="BN")
@@ -110,6 +112,27 @@ def test_widths_that_follow_the_classes():
     assert not [key for key in fresh if key.startswith("decode_head.skips")]
     own, loaded = ours.state_dict(), theirs.state_dict()
     assert all(torch.equal(own[key], loaded[key]) for key in own if key not in fresh)
+
+
+def test_names_that_a_module_changes(tmp_path):
+    """Weights of mmseg's ASPPHead load into DeepLabV3Head, whole or but for the classes."""
+    options = dict(in_channels=12, in_index=1, channels=8, num_classes=19, norm_cfg=dict(type="BN"))
+    theirs = MODELS.build(model_config(dict(options, type="ASPPHead", dilations=(1, 6, 12, 18))))
+    head = dict(options, type="DeepLabV3Head", bottleneck_kernel=3, num_classes=5)
+    ours = MODELS.build(model_config(head))
+    assert set(load_all_but_classes(ours, theirs.state_dict())) == {
+        "decode_head.conv_seg.weight",
+        "decode_head.conv_seg.bias",
+    }
+    own = ours.state_dict()["decode_head.aspp.bottleneck.conv.weight"]
+    assert torch.equal(own, theirs.state_dict()["decode_head.bottleneck.conv.weight"])
+
+
+def test_what_is_no_tensor(checkpoint):
+    loaded = torch.load(checkpoint, weights_only=True)["state_dict"]
+    loaded["backbone.conv1.weight"] = 1.0
+    with pytest.raises(ValueError, match=r"backbone\.conv1\.weight: \[\] instead of"):
+        load_all_but_classes(model(), loaded)
 
 
 def test_a_resumed_training_is_left_alone(checkpoint):

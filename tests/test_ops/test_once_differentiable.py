@@ -1,8 +1,11 @@
 """Second derivatives are refused, whatever the second derivative is taken of."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mmseg_papers import ops
 
@@ -71,3 +74,19 @@ def test_second_derivative_is_refused(name, power):
     penalty = sum(g.square().sum() for g in grads)
     with pytest.raises(RuntimeError, match=r"once_differentiable|no autograd formula"):
         torch.autograd.grad(penalty, inputs, allow_unused=True)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_first_derivative_with_a_graph_in_checkpointing(name):
+    """Checkpointing without re-entry lets a backward pass read its saved tensors once."""
+    operation, shapes = OPERATIONS[name]
+    inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+
+    def gradients(run, create_graph):
+        torch.manual_seed(0)  # two operations make their weights
+        return torch.autograd.grad(run(*inputs).sum(), inputs, create_graph=create_graph)
+
+    expected = gradients(operation, create_graph=False)
+    got = gradients(partial(checkpoint, operation, use_reentrant=False), create_graph=True)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b)

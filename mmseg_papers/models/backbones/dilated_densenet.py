@@ -215,11 +215,20 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
                     module.eval()
         return self
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+    def rename_keys(self, state_dict: dict[str, Tensor], prefix: str) -> None:
+        """Give torchvision's weights the names of these modules, in place.
+
+        Args:
+            state_dict (dict[str, Tensor]): Of a model.
+            prefix (str): What names of this backbone's begin with.
+        """
         for key in [k for k in state_dict if k.startswith(prefix)]:
             state_dict[prefix + re.sub(DOTTED, r"\1\2.", key[len(prefix) :])] = state_dict.pop(key)
         for name in ("weight", "bias"):
             state_dict.pop(f"{prefix}classifier.{name}", None)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        self.rename_keys(state_dict, prefix)
         self._keep_what_imagenet_lacks(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

@@ -91,7 +91,13 @@ class DilatedMobileNetV2(CompleteMobileNetV2):
         *others, x = maps
         return *others, F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+    def rename_keys(self, state_dict: dict[str, Tensor], prefix: str) -> None:
+        """Add the identity to weights without the first block's expansion, in place.
+
+        Args:
+            state_dict (dict[str, Tensor]): Of a model.
+            prefix (str): What names of this backbone's begin with.
+        """
         first = f"{prefix}layer1.0.conv."
         if f"{first}1.conv.weight" in state_dict and f"{first}2.conv.weight" not in state_dict:
             for key in sorted((k for k in state_dict if k.startswith(first)), reverse=True):
@@ -108,4 +114,7 @@ class DilatedMobileNetV2(CompleteMobileNetV2):
                 "bn.num_batches_tracked": torch.tensor(0),
             }
             state_dict.update({f"{first}0.{name}": value for name, value in identity.items()})
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        self.rename_keys(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

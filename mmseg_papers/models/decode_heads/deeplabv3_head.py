@@ -111,11 +111,20 @@ class DeepLabV3Head(BaseDecodeHead):
         """
         return self.cls_seg(self._forward_feature(inputs))
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+    def rename_keys(self, state_dict: dict[str, Tensor], prefix: str) -> None:
+        """Give weights of ``mmseg``'s ASPP heads the names of these modules, in place.
+
+        Args:
+            state_dict (dict[str, Tensor]): Of a model.
+            prefix (str): What names of this head's begin with.
+        """
         for theirs, ours in MMSEG_PREFIXES.items():
             theirs = prefix + theirs
             for key in [key for key in state_dict if key.startswith(theirs)]:
                 state_dict[prefix + ours + key[len(theirs) :]] = state_dict.pop(key)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        self.rename_keys(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

@@ -71,7 +71,8 @@ class CompleteLoading(nn.Module):
 def is_rgb_filter(loaded: Tensor, own: Tensor) -> bool:
     """Whether two filter banks differ in that the loaded one is for three channels."""
     return (
-        loaded.dim() == own.dim() == 4
+        isinstance(loaded, Tensor)
+        and loaded.dim() == own.dim() == 4
         and loaded.shape[1] == 3 != own.shape[1]
         and (loaded.shape[0], *loaded.shape[2:]) == (own.shape[0], *own.shape[2:])
     )
@@ -117,6 +118,9 @@ def check_whole(
         ValueError: If a weight is missing, left over or of another shape. Nothing was loaded.
     """
     own, theirs, random = model.state_dict(), dict(state_dict), {}
+    for name, module in model.named_modules():
+        if hasattr(module, "rename_keys"):
+            module.rename_keys(theirs, f"{name}." if name else "")
     for child in getattr(model, "training_only", ("auxiliary_head",)):
         in_model, in_file = (
             [k for k in names if k.startswith(f"{child}.")] for names in (own, theirs)
@@ -193,7 +197,11 @@ def _of_classes(model: nn.Module, misfits: dict[str, tuple[list[int], list[int]]
             for there, here in zip_longest(*shapes)
             if here != there
         }
-        channels = getattr(head, "class_channels", (getattr(head, "out_channels", None),))
+        classes = getattr(head, "num_classes", 0)
+        outputs = getattr(head, "out_channels", None)
+        # Heads of masks have one more output, for no object.
+        channels = (classes, classes + 1) if outputs is None else (outputs,)
+        channels = getattr(head, "class_channels", channels)
         if {here for here, _ in changes} <= set(channels) and len(dict(changes)) == len(changes):
             found += inside
     return found

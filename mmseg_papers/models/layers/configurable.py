@@ -12,8 +12,12 @@ from torch import nn
 COMPILED = ("carafe", "DCN", "DCNv2", "MMSyncBN", "SAC")
 #: Options of a head -> the values that ask for its own layers.
 PLAIN = {
-    "conv_cfg": (None, dict(type="Conv2d")),
-    "act_cfg": (dict(type="ReLU"), dict(type="ReLU", inplace=True)),
+    "conv_cfg": (None, dict(type="Conv2d"), dict(type="Conv")),
+    "act_cfg": (
+        dict(type="ReLU"),
+        dict(type="ReLU", inplace=True),
+        dict(type="ReLU", inplace=False),
+    ),
 }
 
 

@@ -217,7 +217,9 @@ def _ohem_weight(head: nn.Module, logits: Tensor, label: Tensor) -> Tensor:
 
 
 def _loss_modules(head: nn.Module) -> list[nn.Module]:
-    losses = head.loss_decode
+    losses = getattr(head, "loss_decode", None)  # K-Net's head has none of its own
+    if losses is None:
+        return []
     return list(losses) if isinstance(losses, nn.ModuleList) else [losses]
 
 
