@@ -11,6 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .precision import accumulation_dtype
 
+ONE_VALUE = (
+    "batch norm needs more than one value a channel while training; use a larger crop_size or "
+    "batch_size"
+)
+
 
 def is_batch_norm(norm: nn.Module) -> bool:
     """Whether a layer is a batch norm with scale, shift and running statistics.
@@ -59,10 +64,7 @@ class Batch(NamedTuple):
             dist.all_reduce(total, group=group)
             count = int(total)
         if count == 1:
-            raise ValueError(
-                "batch norm needs more than one value a channel while training; use a larger "
-                "crop_size or batch_size"
-            )
+            raise ValueError(ONE_VALUE)
         return cls(count, group)
 
     def mean(self, sums: Tensor) -> Tensor:
@@ -134,20 +136,22 @@ def subtract_statistics_gradient(
 
 
 @torch.no_grad()
-def update_running_statistics(norm: nn.Module, mean: Tensor, variance: Tensor, count: int) -> None:
+def update_running_statistics(
+    norm: nn.Module, mean: Tensor, variance: Tensor, count: int | Tensor
+) -> None:
     """What a training forward pass does to a batch norm's buffers.
 
     Args:
         norm (nn.Module): A batch norm with running statistics.
         mean (Tensor): (C,), of the batch.
         variance (Tensor): (C,), of the batch, biased.
-        count (int): Values a channel.
+        count (int or Tensor): Values a channel, at least 2.
     """
     norm.num_batches_tracked += 1
     momentum = norm.momentum
     if momentum is None:  # the average over all batches
         momentum = 1 / float(norm.num_batches_tracked)
-    unbiased = variance * (count / max(count - 1, 1))
+    unbiased = variance * (count / (count - 1))
     for running, batch in ((norm.running_mean, mean), (norm.running_var, unbiased)):
         # As PyTorch's, unseen by autograd: an earlier pass may have saved the buffer.
         running.data.mul_(1 - momentum).add_(batch.to(running), alpha=momentum)

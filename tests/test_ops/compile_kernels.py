@@ -22,6 +22,7 @@ from mmseg_papers.ops import affinity_loss_triton as affinity
 from mmseg_papers.ops import context_prior_triton as prior
 from mmseg_papers.ops import gate_rows_triton as gates
 from mmseg_papers.ops import max_pool5x5_triton as pool
+from mmseg_papers.ops import residual_blocks_triton as residual
 from mmseg_papers.ops import strip_gate_triton as strip_gate
 from mmseg_papers.ops import strip_means_triton as strips
 from mmseg_papers.ops import upsample_add_triton as add
@@ -107,6 +108,9 @@ def call_all(dtype: torch.dtype, layout: torch.memory_format) -> None:
     pool.max_pool5x5_triton(x, torch.empty_like(x), code)
     pool.max_pool5x5_triton(x, torch.empty_like(x), None)
     pool.max_pool5x5_backward_triton(x, code, torch.empty_like(x))
+    of_channels = [torch.ones(40, dtype=wide) for _ in range(4)]
+    residual.normalise_triton(x, *of_channels, None, True, torch.empty_like(x))
+    residual.normalise_triton(x, *of_channels, x, True, torch.empty_like(x))
     gate, mean = torch.empty(2, 40, 9, dtype=dtype), torch.empty(2, 40, 9, dtype=dtype)
     gates.gate_rows_triton(x, gate, torch.empty_like(x), mean)
     gates.gate_rows_backward_triton(x, gate, x, mean, torch.empty_like(x), gate)

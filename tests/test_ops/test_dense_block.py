@@ -1,17 +1,22 @@
 """dense_block against one concatenation a layer: values, gradients, statistics, memory."""
 
-import copy
 import importlib
-import multiprocessing
+from functools import partial
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
 from mmseg_papers.models.layers import DenseLayer
 from mmseg_papers.ops import dense_block, dense_block_reference
+
+from .layer_runs import (
+    assert_close,
+    assert_two_processes_share_statistics,
+    run,
+    values_kept,
+)
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 #: As DenseNet's backbones and as DenseASPP's pyramid use it: options of the layers, of the block.
@@ -47,30 +52,6 @@ def make_layers(use="backbone", norm="BN", dropout_ratio=0.0, dtype=torch.float6
         if tensor.dim() == 1:
             nn.init.uniform_(tensor, 0.5, 1.5)
     return layers.to(dtype)
-
-
-def run(function, layers, x, **options):
-    """Result and gradients, of the input first, and what the layers' buffers then hold."""
-    layers, x = copy.deepcopy(layers), x.clone().requires_grad_()
-    torch.manual_seed(1)
-    y = function(x, layers, **options)
-    torch.manual_seed(2)
-    parameters = dict(layers.named_parameters())
-    upstream = torch.randn(y.shape, dtype=y.dtype).to(y.device)
-    grads = torch.autograd.grad(y, [x, *parameters.values()], upstream)
-    return dict(
-        y=y.detach(),
-        **dict(zip(("x", *parameters), grads, strict=True)),
-        **dict(layers.named_buffers()),
-    )
-
-
-def assert_close(ours, plain, **tolerance):
-    assert ours.keys() == plain.keys()
-    for name, value in plain.items():
-        torch.testing.assert_close(
-            ours[name], value, **tolerance, msg=lambda m, name=name: f"{name}: {m}"
-        )
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -153,23 +134,6 @@ def test_dropout_of_whole_channels():
     assert torch.equal(dropped, (made == 0).any(dim=3).any(dim=2))
 
 
-def values_kept(function, layers, x, **options):
-    """Values a position that autograd keeps, the layers' own tensors apart."""
-    own = {t.untyped_storage().data_ptr() for t in (*layers.parameters(), *layers.buffers())}
-    kept = {}
-
-    def pack(t):
-        storage = t.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (t, storage.nbytes() // t.element_size())
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        y = function(x, layers, **options)
-    del y
-    return sum(n for _, n in kept.values()) // x[:, 0].numel()
-
-
 def test_keeps_the_result_and_the_output_of_each_first_conv():
     layers = make_layers().train()
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64, requires_grad=True)
@@ -180,44 +144,15 @@ def test_keeps_the_result_and_the_output_of_each_first_conv():
     assert values_kept(dense_block_reference, layers, x) > 2 * (result + hidden)
 
 
-def _one_of_two(rank, store, layers, x, upstream, results):
-    dist.init_process_group("gloo", store=dist.FileStore(store, 2), rank=rank, world_size=2)
-    x = x[rank : rank + 1].requires_grad_()
-    y = dense_block(x, layers, **USES["pyramid"][1])
-    parameters = list(layers.parameters())
-    grads = torch.autograd.grad(y, [x, *parameters], upstream[rank : rank + 1])
-    tensors = [y.detach(), *grads, *layers.buffers()]
-    results.put((rank, [t.numpy() for t in tensors]))
-
-
 def test_two_processes_share_the_statistics(tmp_path):
-    """Together, ``SyncBatchNorm`` on one image each is what ``BatchNorm2d`` is on both."""
-    layers, sync = make_layers("pyramid"), make_layers("pyramid", norm="SyncBN")
-    sync.load_state_dict(layers.state_dict())
     x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
-    torch.manual_seed(2)
-    upstream = torch.randn(2, 3 + 3 * GROWTH, 5, 6, dtype=torch.float64)
-    whole = list(run(dense_block, layers, x, **USES["pyramid"][1]).values())
-    spawn = multiprocessing.get_context("fork")
-    results = spawn.Queue()
-    arguments = (str(tmp_path / "store"), sync, x, upstream, results)
-    processes = [spawn.Process(target=_one_of_two, args=(r, *arguments)) for r in range(2)]
-    for process in processes:
-        process.start()
-    found = sorted((results.get(timeout=60) for _ in processes), key=lambda item: item[0])
-    for process in processes:
-        process.join()
-    pairs = [
-        [torch.from_numpy(t) for t in pair] for pair in zip(*(f[1] for f in found), strict=True)
-    ]
-    count = 2 + len(list(layers.parameters()))
-    for pair, expected in zip(pairs[:2], whole[:2], strict=True):  # result, gradient of the input
-        torch.testing.assert_close(torch.cat(pair), expected, rtol=1e-9, atol=1e-11)
-    for pair, expected in zip(pairs[2:count], whole[2:count], strict=True):  # DDP reduces them
-        torch.testing.assert_close(sum(pair), expected, rtol=1e-9, atol=1e-11)
-    for pair, expected in zip(pairs[count:], whole[count:], strict=True):
-        for statistics in pair:
-            torch.testing.assert_close(statistics, expected, rtol=1e-9, atol=1e-11)
+    assert_two_processes_share_statistics(
+        partial(dense_block, **USES["pyramid"][1]),
+        make_layers("pyramid"),
+        make_layers("pyramid", norm="SyncBN"),
+        x,
+        tmp_path / "store",
+    )
 
 
 def test_autocast():

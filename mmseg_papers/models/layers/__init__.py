@@ -11,6 +11,7 @@ from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
 from .output_stride import set_stride_and_rate, strides_to_rates
 from .refinement import ChainedResidualPooling, FeaturePath, RefineBlock, ResidualConvUnit
+from .residual_stage import ResidualStage, fuse_residual_stages
 from .sssr import BilinearSSSR, DeconvSSSR
 from .stream_concat import convolve_concat, select_streams
 from .strip_pooling import MixedPoolingModule, StripPoolingModule, reset_convs
@@ -33,11 +34,13 @@ __all__ = [
     "ObjectAttention",
     "RefineBlock",
     "ResidualConvUnit",
+    "ResidualStage",
     "SpatialOCR",
     "StripPoolingModule",
     "build_upsample",
     "check_image_channels",
     "convolve_concat",
+    "fuse_residual_stages",
     "gather_objects",
     "require_layer",
     "require_plain",

@@ -19,6 +19,7 @@ from mmseg.utils import add_prefix
 from torch import Tensor, nn
 
 from ...ops.export import is_traced
+from ..layers import fuse_residual_stages
 from ..layers.complete_loading import SOURCE, check_whole
 from ..option_errors import naming_options
 from .fused_loss import check_losses, fused_losses, overrides, why_loss_is_not_fused
@@ -80,6 +81,7 @@ class FusedSegmentorMixin:
         for module in self.modules():
             if isinstance(module, BaseDecodeHead):
                 check_losses(module)
+        fuse_residual_stages(self)
         self._indexing_heads = {type(m) for m in self.modules() if _reads_maps_by_index(m)}
         self._logged_paths: set[str] = set()
 

@@ -1,0 +1,247 @@
+"""residual_blocks against one block after the other: values, gradients, statistics, memory."""
+
+import importlib
+
+import pytest
+import torch
+from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
+from torch import nn
+
+from mmseg_papers.ops import residual_blocks, residual_blocks_reference, use_references
+
+from .layer_runs import (
+    assert_close,
+    assert_two_processes_share_statistics,
+    run,
+    values_kept,
+)
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+#: N, H, W
+SIZES = [(2, 6, 7), (1, 1, 6), (3, 5, 1)]
+CHANNELS = 8
+
+
+def make_blocks(kind="bottleneck", norm="BN", dtype=torch.float64, downsamples=True):
+    """Six blocks, the first and fourth of them with another shortcut than their input."""
+    block = BLOCKS[kind]
+    planes = CHANNELS // block.expansion
+
+    def make(i):
+        shortcut = None
+        if downsamples and i in (0, 3):
+            shortcut = nn.Sequential(
+                nn.Conv2d(CHANNELS, CHANNELS, 1, stride=2 - i // 3, bias=False),
+                (nn.SyncBatchNorm if norm == "SyncBN" else nn.BatchNorm2d)(CHANNELS),
+            )
+        stride = 1 if shortcut is None else 2 - i // 3
+        options = dict(stride=stride, dilation=1 + i % 2, downsample=shortcut)
+        return block(CHANNELS, planes, norm_cfg=dict(type=norm, momentum=0.3), **options)
+
+    blocks = nn.ModuleList(map(make, range(6)))
+    for tensor in (*blocks.parameters(), *blocks.buffers()):
+        if tensor.dim() == 1:
+            nn.init.uniform_(tensor, 0.5, 1.5)
+    return blocks.to(dtype)
+
+
+def make_map(size=SIZES[0], dtype=torch.float64):
+    n, height, width = size
+    return torch.randn(n, CHANNELS, height, width, dtype=dtype)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_training(kind, size, layout, device):
+    blocks = make_blocks(kind).to(device)
+    x = make_map(size).to(device, memory_format=layout)
+    ours = run(residual_blocks, blocks, x)
+    plain = run(residual_blocks_reference, blocks, x)
+    assert ours["5.bn2.num_batches_tracked"] == blocks[5].bn2.num_batches_tracked + 1
+    assert_close(ours, plain, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("frozen", ["bn1", "bn3", "all"])
+def test_training_with_frozen_statistics(frozen):
+    blocks = make_blocks()
+    for name, module in blocks.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and (frozen == "all" or name.endswith(frozen)):
+            module.eval()
+    x = make_map()
+    ours, plain = run(residual_blocks, blocks, x), run(residual_blocks_reference, blocks, x)
+    assert_close(ours, plain, rtol=1e-9, atol=1e-11)
+
+
+def test_momentum_none_averages_over_all_batches():
+    blocks = make_blocks()
+    for module in blocks.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    x = make_map()
+    assert_close(run(residual_blocks, blocks, x), run(residual_blocks_reference, blocks, x))
+
+
+@pytest.mark.parametrize("needs_input", [False, True])
+def test_only_what_learns_gets_a_gradient(needs_input):
+    blocks, x = make_blocks(), make_map().requires_grad_(needs_input)
+    for name, parameter in blocks.named_parameters():
+        parameter.requires_grad_("conv2" in name)
+    found = []
+    for function in (residual_blocks, residual_blocks_reference):
+        blocks.zero_grad()
+        x.grad = None
+        function(x, blocks).square().sum().backward()
+        found.append({n: p.grad for n, p in [("x", x), *blocks.named_parameters()]})
+    ours, plain = found
+    assert [n for n in ours if ours[n] is None] == [n for n in plain if plain[n] is None]
+    assert_close(
+        *({n: g for n, g in grads.items() if g is not None} for grads in found),
+        rtol=1e-9,
+        atol=1e-11,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain", "ours"),
+    [
+        # One a conv and one a ReLU, each as wide as the block: 4 of each block's, 6 blocks.
+        ("basic", 24 * CHANNELS, 12 * CHANNELS),
+        # 2 + 2 a quarter as wide, 1 + 1 as wide.
+        ("bottleneck", 6 * 3 * CHANNELS, 6 * 3 * CHANNELS // 2),
+    ],
+)
+def test_keeps_the_convs_outputs_and_what_goes_into_every_fourth_block(kind, plain, ours):
+    blocks = make_blocks(kind, downsamples=False)
+    x = make_map((2, 64, 64)).requires_grad_()
+    ends = 2 * CHANNELS  # the input of all and of the fifth
+    assert values_kept(residual_blocks_reference, blocks, x) == plain + CHANNELS
+    assert values_kept(residual_blocks, blocks, x) == ours + ends + CHANNELS  # the result
+
+
+def test_two_processes_share_the_statistics(tmp_path):
+    blocks, sync = make_blocks(), make_blocks(norm="SyncBN")
+    assert_two_processes_share_statistics(
+        residual_blocks, blocks, sync, make_map(), tmp_path / "store"
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_autocast(layout):
+    blocks = make_blocks(dtype=torch.float32)
+    x = make_map((2, 16, 16), torch.float32).contiguous(memory_format=layout)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = run(residual_blocks, blocks, x)
+        plain = run(residual_blocks_reference, blocks, x)
+    assert ours["y"].dtype == torch.bfloat16
+    assert {name: t.dtype for name, t in ours.items()} == {n: t.dtype for n, t in plain.items()}
+    for name, value in plain.items():
+        error = (ours[name] - value).float().norm() / value.float().norm()
+        assert error < 0.02, name
+
+
+@pytest.mark.parametrize("change", ["norm", "activation", "bias", "hook", "shortcut"])
+def test_other_blocks_take_their_own_way(change):
+    blocks, seen = make_blocks(), []
+    if change == "norm":
+        blocks[1].bn1 = nn.InstanceNorm2d(CHANNELS // 4, affine=True).double()
+    elif change == "activation":
+        blocks[1].relu = nn.LeakyReLU(0.1)
+    elif change == "bias":
+        blocks[1].conv1 = nn.Conv2d(CHANNELS, CHANNELS // 4, 1).double()
+    elif change == "hook":
+        blocks[1].conv2.register_forward_hook(lambda *_: seen.append(1))
+    else:
+        blocks[1].downsample = nn.AvgPool2d(1)
+    x = make_map()
+    ours, plain = run(residual_blocks, blocks, x), run(residual_blocks_reference, blocks, x)
+    assert_close(ours, plain, rtol=1e-9, atol=1e-11)
+    assert len(seen) == (2 if change == "hook" else 0)
+
+
+def test_inference_is_the_plain_form():
+    blocks, x = make_blocks().eval(), make_map()
+    with torch.no_grad():
+        assert torch.equal(residual_blocks(x, blocks), residual_blocks_reference(x, blocks))
+
+
+def test_a_changed_result_is_noticed():
+    blocks, x = make_blocks(), make_map().requires_grad_()
+    y = residual_blocks(x, blocks)
+    y += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_second_derivatives_are_refused():
+    blocks, x = make_blocks().eval(), make_map().requires_grad_()
+    (grad,) = torch.autograd.grad(residual_blocks(x, blocks).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="residual_blocks was differentiated twice"):
+        grad.sum().backward()
+    with use_references():
+        residual_blocks(x, blocks)
+
+
+def test_refuses_a_batch_without_a_variance():
+    with pytest.raises(ValueError, match=r"more than one value a channel .* larger crop_size"):
+        residual_blocks(make_map((1, 1, 1)), make_blocks())
+
+
+def test_an_empty_batch_takes_the_plain_form():
+    blocks, x = make_blocks().eval(), make_map((0, 4, 5))
+    assert_close(run(residual_blocks, blocks, x), run(residual_blocks_reference, blocks, x))
+
+
+@pytest.mark.torch_2_4
+def test_compiles_to_the_plain_form():
+    torch._dynamo.reset()
+    blocks, x = make_blocks("basic"), make_map()
+    compiled = torch.compile(residual_blocks, fullgraph=True, backend="aot_eager")
+    assert_close(run(compiled, blocks, x), run(residual_blocks_reference, blocks, x))
+
+
+@pytest.mark.triton_interpreter
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_training_with_the_kernel_in_the_interpreter(kind, layout, monkeypatch):
+    blocks = make_blocks(kind)
+    blocks[4].bn1.eval()
+    x = make_map((2, 9, 7)).contiguous(memory_format=layout)
+    plain = run(residual_blocks_reference, blocks, x)
+    module = importlib.import_module("mmseg_papers.ops.residual_blocks")
+    monkeypatch.setattr(module, "runs_triton", lambda x: True)
+    assert_close(run(residual_blocks, blocks, x), plain, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.triton_interpreter
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [(2, 3, 5, 7), (1, 70, 3, 20), (2, 5, 1, 1), (1, 1, 30, 40)])
+def test_kernel_in_the_interpreter(size, layout, dtype):
+    module = importlib.import_module("mmseg_papers.ops.residual_blocks")
+    kernels = importlib.import_module("mmseg_papers.ops.residual_blocks_triton")
+    y, added = (torch.randn(size).to(dtype).contiguous(memory_format=layout) for _ in range(2))
+    y[0, 0, 0, 0] = torch.nan
+    mean, bias = torch.randn(2, size[1])
+    invstd, weight = torch.rand(2, size[1]) + 0.5
+    for other, relu in ((None, False), (None, True), (added, True)):
+        arguments = y, mean, invstd, weight, bias, other, relu
+        out = torch.empty_like(y)
+        kernels.normalise_triton(*arguments, out)
+        tolerance = dict(rtol=0.02, atol=0.02) if dtype == torch.bfloat16 else {}
+        torch.testing.assert_close(out, module._normalise(*arguments), equal_nan=True, **tolerance)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_cuda(layout, dtype, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    blocks = make_blocks(dtype=torch.float32).cuda()
+    x = make_map((2, 33, 20), torch.float32).cuda().contiguous(memory_format=layout)
+    with torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
+        ours, plain = run(residual_blocks, blocks, x), run(residual_blocks_reference, blocks, x)
+    for name, value in plain.items():
+        error = (ours[name] - value).float().norm() / value.float().norm().clamp(min=1e-12)
+        assert error < (1e-4 if dtype == torch.float32 else 0.1), name
