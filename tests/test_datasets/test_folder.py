@@ -67,6 +67,9 @@ def test_links_to_folders_are_followed_and_loops_end(root):
 def test_without_labels(root):
     dataset = build(root, data_prefix=dict(img_path="images/train"), pipeline=PIPELINE[:1])
     assert "seg_map_path" not in dataset[0]
+    dataset = build(root, data_prefix=dict(img_path="images/train"))
+    with pytest.raises(ValueError, match=r"a\.JPG has no label map; set data_prefix\.seg_map_path"):
+        dataset[0]
 
 
 def test_label_values(root):

@@ -201,6 +201,11 @@ class StrictLoadAnnotations(LoadAnnotations):
         self.ignore_index = ignore_index
 
     def _load_seg_map(self, results: dict) -> None:
+        if "seg_map_path" not in results:
+            raise ValueError(
+                f"image {results['img_path']} has no label map; set data_prefix.seg_map_path in "
+                "its data set, or take LoadAnnotations out of the pipeline"
+            )
         path, colors = results["seg_map_path"], results.get("label_colors")
         try:
             values = self._read(path, is_color=colors is not None)
