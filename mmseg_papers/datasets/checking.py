@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,11 @@ class LabelCounts:
     #: Values or colours as the files hold them -> pixels.
     raw: Counter = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+
+    def __add__(self, other: LabelCounts) -> LabelCounts:
+        """Counts of two parts of one split, such as members of a ``ConcatDataset``."""
+        added = ("images", "pixels", "images_with", "pixels_around", "raw", "findings")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in added})
 
     def absent(self) -> list[str]:
         """Names of the classes without a pixel."""
@@ -91,6 +96,11 @@ def count_labels(
             load.num_classes = None
         for i in range(len(dataset)) if indices is None else indices:
             info = dataset.get_data_info(i)
+            if "seg_map_path" not in info:
+                counts.findings.append(
+                    f"{split}: has no label maps; set data_prefix.seg_map_path in the data set"
+                )
+                return counts
             counts.images += 1
             try:
                 size = load_image.transform(dict(info))["img_shape"]
@@ -162,17 +172,17 @@ def absent_classes(counts: Sequence[LabelCounts]) -> list[str]:
     """Findings about classes that a split lacks.
 
     Args:
-        counts (Sequence[LabelCounts]): Of all splits; the first one is trained on.
+        counts (Sequence[LabelCounts]): Of each split one; ``train`` is trained on.
 
     Returns:
         list[str]: One finding a split.
     """
     findings = []
-    for i, split in enumerate(counts):
+    for split in counts:
         if absent := split.absent():
             effect = (
                 "the model cannot learn it; add images or take it out of classes"
-                if i == 0
+                if split.split == "train"
                 else "its IoU there is nan and the mean leaves it out; move images that hold it"
             )
             findings.append(
@@ -186,8 +196,8 @@ def reduced_from_zero(counts: Sequence[LabelCounts]) -> list[str]:
     """A finding if ``reduce_zero_label=True`` may take away a class instead of 'no class'.
 
     Args:
-        counts (Sequence[LabelCounts]): Of all splits. If one holds the label of the last class,
-            they count from 1.
+        counts (Sequence[LabelCounts]): Of all splits and their parts. If one holds the label of
+            the last class, they count from 1.
 
     Returns:
         list[str]: At most one.
@@ -233,7 +243,10 @@ def _findings(
     values = {value for value, n in counts.pixels.items() if n}
     labels = values - {IGNORE_INDEX}
     raw = {value for value in counts.raw if not isinstance(value, tuple)}
-    if raw == {0, 255} and getattr(dataset, "label_values", None) is None:
+    is_mapped = any(
+        getattr(dataset, option, None) is not None for option in ("label_values", "label_colors")
+    )
+    if raw == {0, 255} and not is_mapped:
         yield (
             f"{split}: the label maps hold 0 and 255 only, and 255 means 'no class': nothing but "
             f"{counts.classes[0]} would be trained. If 255 is the object, set "

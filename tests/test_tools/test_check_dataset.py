@@ -100,7 +100,52 @@ def test_repeated_and_joined_data(tool, tmp_path, capsys):
     status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     assert status == 0, printed
+    assert "label_counts = [1200, 1200]" in printed
+
+
+@pytest.mark.parametrize("kind", ["ConcatDataset", "ClassUniformDataset"])
+def test_parts_of_a_split_count_together(tool, tmp_path, capsys, kind):
+    """Each part lacks a class, and the second one has less of what both hold."""
+    parts = {"one": (0, 1, 1), "two": (0, 2, 255)}
+    for name, values in parts.items():
+        write(tmp_path / name, lambda split, i, values=values: stripes(*values))
+    config = Config.fromfile(CONFIG)
+    for split, wrapper in (("train", kind), ("val", "ConcatDataset")):
+        one = config[f"{split}_dataloader"].dataset
+        members = [dict(one, data_root=str(tmp_path / name), classes=CLASSES) for name in parts]
+        config[f"{split}_dataloader"].dataset = dict(type=wrapper, datasets=members)
+    config.dump(tmp_path / "config.py")
+    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+    assert "label_counts = [800, 800, 400]" in printed
+    # Shares 1/3, 2/3, 1/3 of the images that hold the class.
+    assert "class_weight = [1.0, 0.5, 1.0]" in printed
+    assert printed.count("images of 4") == 2
+
+
+def test_a_split_without_label_maps(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1))
+    config = Config.fromfile(CONFIG)
+    for split in ("train", "val"):
+        config[f"{split}_dataloader"].dataset.update(data_root=str(tmp_path), classes=("a", "b"))
+    del config.val_dataloader.dataset.data_prefix["seg_map_path"]
+    config.dump(tmp_path / "config.py")
+    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert status == 1
+    assert "val: has no label maps; set data_prefix.seg_map_path" in printed
     assert "label_counts = [600, 600]" in printed
+
+
+def test_only_training_data_give_weights(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1))
+    for file in (tmp_path / "annotations" / "train").iterdir():
+        file.write_bytes(b"")
+    status, printed = run(tool, tmp_path, capsys)
+    assert status == 1
+    assert "val: no pixel of tree: its IoU there is nan" in printed
+    assert "class_weight" not in printed
 
 
 def test_bands_and_numpy_files(tool, tmp_path, capsys):
@@ -201,13 +246,16 @@ def test_unpaired_and_damaged_files(tool, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [dict(label_values=[(0, 0), (255, 1)]), dict(label_colors=[(0, 0, 0), (255, 255, 255)])],
-    ids=["values", "colours"],
+    ("options", "channels"),
+    [
+        (dict(label_values=[(0, 0), (255, 1)]), 1),
+        (dict(label_colors=[(0, 0, 0), (255, 255, 255)]), 3),
+        (dict(label_colors=[(0, 0, 0), (255, 255, 255)]), 1),
+    ],
+    ids=["values", "colours", "colours that are grey"],
 )
-def test_the_named_setting_mends_it(tool, tmp_path, capsys, options):
-    mask = stripes(0, 255)
-    array = np.dstack([mask] * 3) if "label_colors" in options else mask
+def test_the_named_setting_mends_it(tool, tmp_path, capsys, options, channels):
+    array = np.dstack([stripes(0, 255)] * channels)
     write(tmp_path, lambda split, i: array)
     options = {key: str(value).replace(" ", "") for key, value in options.items()}
     status, printed = run(tool, tmp_path, capsys, classes=("ground", "roof"), **options)

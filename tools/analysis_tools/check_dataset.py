@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import reduce
+from itertools import groupby
+from operator import add, attrgetter
 from pathlib import Path
 
 import matplotlib
@@ -81,7 +84,7 @@ def contact_sheet(dataset: BaseDataset, target: Path) -> None:
         axis.imshow(np.dstack([palette[label], 110 * (label != 255)]).astype(np.uint8))
         axis.set_title(name, fontsize=8)
     patches = [
-        Patch(color=np.array(color) / 255, label=name)
+        Patch(facecolor=np.array(color) / 255, edgecolor="grey", label=name)
         for name, color in zip(
             dataset.metainfo["classes"], dataset.metainfo["palette"], strict=True
         )
@@ -126,11 +129,13 @@ def main(argv: list[str] | None = None) -> int:
         console.print(f"wrote {args.out / split}.png: look at it", markup=False)
     findings += [finding for part in counts for finding in part.findings]
     counts = [part for part in counts if part.pixels]
-    if counts:
-        show(counts, console)
-        findings += reduced_from_zero(counts) + absent_classes(counts)
-        console.print(f"class_weight = {counts[0].class_weight()}", soft_wrap=True)
-        pixels = [counts[0].pixels[i] for i in range(len(counts[0].classes))]
+    splits = [reduce(add, parts) for _, parts in groupby(counts, attrgetter("split"))]
+    if splits:
+        show(splits, console)
+        findings += reduced_from_zero(counts) + absent_classes(splits)
+    for trained in (split for split in splits if split.split == "train"):
+        console.print(f"class_weight = {trained.class_weight()}", soft_wrap=True)
+        pixels = [trained.pixels[i] for i in range(len(trained.classes))]
         console.print(f"label_counts = {pixels}", soft_wrap=True)
     for finding in findings:
         console.print(f"[red]fault[/] {escape(finding)}", soft_wrap=True, highlight=False)
