@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -37,7 +38,7 @@ def load_weights(filename: str, map_location: str | None = None) -> Mapping[str,
 
     Raises:
         FileNotFoundError: If it is in no folder and cannot be downloaded; names the URL, the cache,
-            the hash in the file's name and what to do.
+            the hash if the file's name has one, and what to do.
         OSError: If the file in the folder or the cache is damaged; names it.
         ValueError: If MMEngine knows no such ``open-mmlab://`` weights.
     """
@@ -61,13 +62,15 @@ def load_weights(filename: str, map_location: str | None = None) -> Mapping[str,
             _read(cache, f"remove it, and {url} is downloaded again")
             raise
         # Of the network; of a wrong hash.
-        digits = Path(file).stem.rpartition("-")[2]
+        digits = re.fullmatch(r".*-([\da-f]{8,64})", Path(file).stem)
+        sha256 = f" (its SHA-256 begins with {digits[1]})" if digits else ""
+        # What has a name in MMEngine is a backbone's; a URL may be of a model to predict with.
+        untrained = ", or set model.backbone.init_cfg to None to train from random weights"
         raise FileNotFoundError(
             f"the weights {filename} are not here and could not be downloaded: {error}. Get {url} "
-            f"elsewhere (its SHA-256 begins with {digits}) and put it at {cache}, or into a folder "
-            f"named by the environment variable {FOLDER_VARIABLE}; or set "
-            "model.backbone.init_cfg.checkpoint to a file of yours, or model.backbone.init_cfg to "
-            "None to train from random weights"
+            f"elsewhere{sha256} and put it at {cache}, or into a folder named by the environment "
+            f"variable {FOLDER_VARIABLE}; or give a file of yours in their place"
+            f"{untrained * is_name}"
         ) from error
 
 

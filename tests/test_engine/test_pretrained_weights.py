@@ -41,6 +41,12 @@ def test_a_failed_download_says_what_to_do(tmp_path, name):
     digits = FILE.removesuffix(".pth").rsplit("-", 1)[1]
     for part in (name, URL, FILE, digits, "Name or service", "MMSEG_PAPERS_WEIGHTS", "checkpoints"):
         assert part in message, part
+    assert ("model.backbone.init_cfg" in message) == (name == NAME)
+
+
+def test_a_file_without_a_hash_in_its_name():
+    with pytest.raises(FileNotFoundError, match=r"Get https://host/my-model-x\.pth elsewhere and"):
+        CheckpointLoader.load_checkpoint("https://host/my-model-x.pth")
 
 
 @pytest.mark.parametrize("size", [0, -500], ids=["empty", "cut"])
