@@ -24,8 +24,9 @@ def find_files(sources: Sequence[str], results: Path | None = None) -> list[Path
     """Images and videos that the sources name.
 
     Args:
-        sources (Sequence[str]): Files, folders (searched with their sub-folders, linked ones too)
-            and patterns such as ``'street/*.jpg'``, which name files only.
+        sources (Sequence[str]): Files, folders (searched with their sub-folders, linked ones too,
+            for what is not hidden by a dot before its name) and patterns such as
+            ``'street/*.jpg'``, which name files only.
         results (Path, optional): Folder of :func:`predict_files`, whose pictures are left out of
             a source that is a folder. Default: none.
 
@@ -58,7 +59,7 @@ def find_files(sources: Sequence[str], results: Path | None = None) -> list[Path
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Files of a folder and its sub-folders; a folder that links lead to again counts once."""
+    """Files below a folder, no hidden ones; a folder that links lead to again counts once."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -66,9 +67,10 @@ def _files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
         # Where a link leads to a folder beside it, files keep the folder's own name.
         folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))
-        yield from (Path(parent, file) for file in files)
+        yield from (Path(parent, file) for file in files if not file.startswith("."))
 
 
 def predict_files(

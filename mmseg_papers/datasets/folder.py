@@ -35,15 +35,15 @@ class FolderDataset(BaseSegDataset):
             these are colour pictures.
         void_colors (Sequence[Sequence[int]]): RGB of pixels without a class. Default: none.
         data_prefix (dict): ``img_path`` and ``seg_map_path``, folders below ``data_root``, searched
-            with their sub-folders. Without ``seg_map_path`` there are no labels.
+            with their sub-folders but no hidden ones. Without ``seg_map_path`` there are no labels.
         ann_file (str): Text file below ``data_root`` with the names of the pairs to use, without
             suffix, one a line. Default: all pairs.
         **kwargs: As ``mmseg``'s ``BaseSegDataset``, without suffixes.
 
     Raises:
         TypeError: If ``classes`` is a single string.
-        ValueError: If names occur twice, colours are not one a class, or options contradict each
-            other.
+        ValueError: If names occur twice, colours are no RGB or not one a class, ``label_values``
+            are no pairs, or options contradict each other.
         FileNotFoundError: If a folder holds no image, or files have no partner; names them.
     """
 
@@ -163,7 +163,8 @@ def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path
     """Files of a folder and its sub-folders by their names below it without suffix.
 
     Args:
-        folder (str | Path): Where to look; links to folders are followed.
+        folder (str | Path): Where to look; links to folders are followed, and what is hidden by a
+            dot before its name is left out.
         suffixes (Sequence[str]): In lower case; files may have them in upper case.
 
     Returns:
@@ -187,9 +188,12 @@ def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path
 
 
 def _paths_below(folder: Path) -> Iterator[Path]:
-    """All files and folders, also behind links; no link back to a folder it is in is followed."""
+    """Files and folders, also behind links; no link back to a folder it is in is followed."""
     real_folders = {str(folder): (os.path.realpath(folder),)}
     for path, subfolders, names in os.walk(folder, followlinks=True):
+        # Hidden ones are copies that file managers and notebooks leave.
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        names = [name for name in names if not name.startswith(".")]
         yield from (Path(path, name) for name in [*subfolders, *names])
         above = real_folders.pop(path)
         for name in [*subfolders]:

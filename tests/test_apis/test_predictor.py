@@ -215,6 +215,14 @@ def test_linked_folders_and_patterns(tmp_path):
     assert find_files([str(photos / "*")]) == [photos / "a.png"]
 
 
+def test_hidden_files_are_found_by_name_alone(tmp_path):
+    for name in ("a.png", "._a.png", ".checkpoints/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), picture())
+    assert find_files([str(tmp_path)]) == [tmp_path / "a.png"]
+    assert find_files([str(tmp_path / "._a.png")]) == [tmp_path / "._a.png"]
+
+
 def test_packaged_name():
     with pytest.warns(UserWarning, match="weights are random"):
         predictor = Predictor("espnetv2-s2_1xb8-20k_camvid-180x240", device="cpu")

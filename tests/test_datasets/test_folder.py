@@ -64,6 +64,17 @@ def test_links_to_folders_are_followed_and_loops_end(root):
     assert names == ["a.JPG", "linked/b.png", "\u00e9.tif"]
 
 
+def test_hidden_files_are_left_out(root):
+    for name in (
+        "images/train/._a.JPG",
+        "images/train/.checkpoints/c.png",
+        "annotations/train/._a.png",
+    ):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    assert len(build(root)) == 3
+
+
 def test_without_labels(root):
     dataset = build(root, data_prefix=dict(img_path="images/train"), pipeline=PIPELINE[:1])
     assert "seg_map_path" not in dataset[0]
