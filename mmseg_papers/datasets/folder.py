@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
@@ -64,6 +65,18 @@ class FolderDataset(BaseSegDataset):
             )
         if len(set(classes)) < len(classes):
             raise ValueError(f"classes must differ from each other, got {tuple(classes)}")
+        options = dict(palette=palette, label_colors=label_colors, void_colors=void_colors)
+        for option, colors in options.items():
+            for color in () if colors is None else colors if np.iterable(colors) else (colors,):
+                if not (
+                    np.iterable(color)
+                    and len(color) == 3
+                    and all(value in range(256) for value in color)
+                ):
+                    raise ValueError(
+                        f"{option} must hold RGB colours of three whole numbers in 0..255, as in "
+                        f"[(0, 0, 0), (255, 0, 0)], got {color!r}"
+                    )
         for option, colors in (("palette", palette), ("label_colors", label_colors)):
             if colors is not None and len(colors) != len(classes):
                 raise ValueError(
@@ -82,7 +95,13 @@ class FolderDataset(BaseSegDataset):
                 "reduce_zero_label=True with label_colors does nothing; take it out, and name "
                 "colours without a class in void_colors"
             )
-        self.label_values = None if label_values is None else dict(label_values)
+        try:
+            self.label_values = None if label_values is None else dict(label_values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "label_values must hold pairs of value and class index, as in [(0, 0), (255, 1)], "
+                f"got {label_values!r}"
+            ) from error
         self.label_colors = None
         if label_colors is not None:
             self.label_colors = {tuple(color): i for i, color in enumerate(label_colors)}
