@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..datasets.folder import IMAGE_SUFFIXES
 from .predictor import Prediction, Predictor
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+#: MPEG-4's largest numerator of a frame rate.
+MOST_TICKS = 65535
 #: Folders of pictures in that of results.
 KINDS = ("overlay", "labels", "confidence")
 
@@ -102,8 +105,8 @@ def predict_files(
         pixels and shares are those of all frames.
 
     Raises:
-        ValueError: If ``batch_size`` or ``opacity`` cannot be, or a file cannot be read; those
-            before it are written.
+        ValueError: If ``batch_size`` or ``opacity`` cannot be, a file cannot be read, or a video
+            cannot be written as MPEG-4; those before it are written.
         FileExistsError: If two files would be written under one name; none is predicted then.
     """
     if batch_size < 1:
@@ -167,10 +170,17 @@ def _predict_video(
     target = folder / "overlay" / f"{file.stem}.mp4"
     target.parent.mkdir(parents=True, exist_ok=True)
     size = [int(video.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
-    rate = video.get(cv2.CAP_PROP_FPS) or 25.0
+    rate = min(video.get(cv2.CAP_PROP_FPS) or 25.0, MOST_TICKS)
+    # OpenCV makes a fraction of it, of a power of ten.
+    rate = round(rate, int(math.log10(MOST_TICKS / rate)))
     writer = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
     total: dict[int, dict] = {}
     try:
+        if not writer.isOpened():
+            raise ValueError(
+                f"video {file} of {size[0]} x {size[1]} pixels and {rate} frames a second cannot "
+                f"be written as the MPEG-4 {target}; predict its frames as images"
+            )
         for frames in _frames(video, batch_size):
             for frame, result in zip(frames, predictor.batch(frames), strict=True):
                 writer.write(result.overlay(frame, opacity))

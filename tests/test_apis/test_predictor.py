@@ -152,10 +152,11 @@ def test_refuses(checkpoint):
         Predictor(config(), device="cpu")
 
 
-def write_video(file, frames):
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (48, 32))
+def write_video(file, frames, rate=10.0, size=(32, 48)):
+    codec = "mp4v" if file.suffix == ".mp4" else "MJPG"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*codec), rate, size[::-1])
     for _ in range(frames):
-        writer.write(picture(32, 48))
+        writer.write(picture(*size))
     writer.release()
 
 
@@ -191,6 +192,21 @@ def test_files_folders_patterns_videos(checkpoint, tmp_path, capsys):
     video = cv2.VideoCapture(str(out / "overlay" / "c.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     assert "a.png: dark 50%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("rate", "written"), [(29.97, 29.97), (239.234, 239.23)])
+def test_rates_that_mpeg4_lacks_are_rounded(predictor, tmp_path, rate, written):
+    write_video(tmp_path / "a.avi", 3, rate)
+    predict_files(predictor, [tmp_path / "a.avi"], tmp_path / "out")
+    video = cv2.VideoCapture(str(tmp_path / "out" / "overlay" / "a.mp4"))
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(written, rel=1e-5)
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_a_film_that_mpeg4_cannot_hold(predictor, tmp_path):
+    write_video(tmp_path / "wide.avi", 2, size=(16, 8200))
+    with pytest.raises(ValueError, match=r"wide\.avi of 8200 x 16 .* cannot be written"):
+        predict_files(predictor, [tmp_path / "wide.avi"], tmp_path / "out")
 
 
 @pytest.mark.parametrize("out", ["out", "."])
