@@ -47,17 +47,24 @@ def test_converts_what_the_data_set_reads(tutorial, tmp_path):
     assert convert(tutorial, target).stderr.startswith(f"{target} exists")
 
 
-@pytest.mark.parametrize("fault", ["frame", "label", "value"])
+@pytest.mark.parametrize("fault", ["frame", "empty frame", "label", "value", "size"])
 def test_faults_leave_nothing_behind(tutorial, tmp_path, fault):
+    label, frame = tutorial / "testannot" / "0232.png", tutorial / "test" / "0232.png"
     if fault == "frame":
-        (tutorial / "val" / "0000.png").unlink()
-        message = "holds 100 PNG frames, expected 101"
+        frame.unlink()
+        message = "holds 232 PNG frames, expected 233"
+    elif fault == "empty frame":
+        frame.write_bytes(b"")
+        message = f"cannot identify image file '{frame}'"
     elif fault == "label":
-        (tutorial / "testannot" / "0232.png").unlink()
-        message = "0232.png"
+        label.unlink()
+        message = f"missing: {label}"
+    elif fault == "value":
+        cv2.imwrite(str(label), np.full((3, 4), 12, np.uint8))
+        message = "0232 must have one channel with values 0..10 or none, got shape (3, 4) and [12]"
     else:
-        cv2.imwrite(str(tutorial / "testannot" / "0232.png"), np.full((3, 4), 12, np.uint8))
-        message = "0232.png must have one channel with values 0..11"
+        cv2.imwrite(str(label), np.zeros((3, 5), np.uint8))
+        message = "the label map of 0232 is 5 x 3 and its image 4 x 3 pixels (width x height)"
     result = convert(tutorial, tmp_path / "camvid")
     assert result.returncode == 1
     assert message in result.stderr

