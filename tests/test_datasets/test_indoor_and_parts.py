@@ -194,7 +194,7 @@ def person_part(folder):
         cv2.imwrite(str(folder / "voc" / "JPEGImages" / f"{name}.jpg"), np.zeros((3, 4, 3)))
         cv2.imwrite(str(folder / "parts" / "pascal_person_part_gt" / f"{name}.png"), label)
     lists = folder / "parts" / "pascal_person_part_trainval_list"
-    (lists / "train.txt").write_text("a\nb\n")
+    (lists / "train.txt").write_text("a\nb\n \n")
     (lists / "val.txt").write_text("/JPEGImages/c.jpg /SegmentationPart/c.png\n")
     return label
 
@@ -215,6 +215,14 @@ def test_the_command_line_reports_a_missing_file_in_one_line(name, tmp_path):
     assert result.returncode == 1
     assert "missing: " in result.stderr or "pip install h5py" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_link_to_nothing_is_not_written_to(tmp_path, script):
+    module = script("person_part", {"train": 2, "val": 1})
+    person_part(tmp_path)
+    (tmp_path / "out").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileExistsError, match=r"out exists; remove it"):
+        module.convert(tmp_path / "parts", tmp_path / "voc", tmp_path / "out")
 
 
 def test_person_part_refuses_short_lists(tmp_path, script):

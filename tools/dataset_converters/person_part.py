@@ -37,7 +37,8 @@ def convert(parts: Path, voc: Path, target: Path) -> None:
     for split, count in SPLITS.items():
         listing = parts / "pascal_person_part_trainval_list" / f"{split}.txt"
         require_files(listing)
-        names = [Path(line.split()[0]).stem for line in listing.read_text().splitlines() if line]
+        lines = [line.split() for line in listing.read_text().splitlines()]
+        names = [Path(line[0]).stem for line in lines if line]
         if len(names) != count:
             raise ValueError(f"{listing} lists {len(names)} images, not {count}")
         members += [(split, name) for name in names]

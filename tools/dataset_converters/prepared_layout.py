@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +28,7 @@ def write_layout(target: Path, samples: Iterable[Sample], count: int, num_classe
         FileExistsError: If ``target`` exists.
         ValueError: If a label map holds another value, or is not of its image's size.
     """
-    if target.exists():
+    if os.path.lexists(target):  # also a link to nothing
         raise FileExistsError(f"{target} exists; remove it or name another folder")
     part = target.with_name(f"{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
