@@ -22,7 +22,10 @@ from .tensorflow import read_tensorflow_checkpoint
 
 #: How PyTorch names what a file asks for beside tensors; up to 2.3, and from 2.4 on.
 FOREIGN = re.compile(r"[Uu]nsupported (?:class|(?:global: )?GLOBAL) (\S+)")
-TENSORFLOW_FILE = re.compile(r".*\.(index|data-\d+-of-\d+)")
+#: First bytes of a zip archive and of a pickle; in other files a class is found by chance.
+PYTORCH_STARTS = (b"PK", b"\x80")
+#: Of a checkpoint in several files: its prefix, and which file it is.
+TENSORFLOW_FILE = re.compile(r"(.*)\.(index|meta|data-\d+-of-\d+)")
 
 
 def read_weights(source: str, sha256: str | None = None) -> Mapping[str, Any]:
@@ -30,7 +33,7 @@ def read_weights(source: str, sha256: str | None = None) -> Mapping[str, Any]:
 
     Args:
         source (str): Path or URL of a PyTorch, safetensors or MATLAB file, a TensorFlow checkpoint
-            (without or with ``.index``) or a ``.tar.gz`` of one. What a URL gives is kept in
+            (its prefix, or one of its files) or a ``.tar.gz`` of one. What a URL gives is kept in
             PyTorch's folder of checkpoints, under ``mmseg_papers``.
         sha256 (str, optional): Hexadecimal digits that the file's SHA-256 begins with. Default: not
             checked.
@@ -44,10 +47,11 @@ def read_weights(source: str, sha256: str | None = None) -> Mapping[str, Any]:
         ImportError: If it needs a library that is not installed.
     """
     path = _local(source, sha256) if "://" in source else Path(source)
-    if path.suffix == ".index" or Path(f"{path}.index").exists():
+    part = TENSORFLOW_FILE.fullmatch(str(path))
+    if part or Path(f"{path}.index").exists():
         if sha256:
             raise ValueError(f"a SHA-256 is of one file, but {path} is of several")
-        return read_tensorflow_checkpoint(path)
+        return read_tensorflow_checkpoint(part[1] if part else path)
     if not path.is_file():
         raise FileNotFoundError(f"there is neither {path} nor {path}.index")
     if sha256:
@@ -104,7 +108,9 @@ def _pytorch(path: Path) -> Mapping[str, Any]:
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # what is no pickle may raise anything
-        if foreign := FOREIGN.search(str(error)):
+        with path.open("rb") as file:
+            is_pytorch = file.read(2).startswith(PYTORCH_STARTS)
+        if is_pytorch and (foreign := FOREIGN.search(str(error))):
             raise ValueError(
                 f"{path} needs {foreign[1]}, and to build that could run code from the file. If "
                 "you trust it, load it once by torch.load(.., weights_only=False) and save its "

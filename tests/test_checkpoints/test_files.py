@@ -72,10 +72,16 @@ def test_tensorflow_archive_beside_what_else_is_in_it(tmp_path):
             tar.add(file, f"model/{file.name}")
         tar.addfile(tarfile.TarInfo("model/frozen_inference_graph.pb"))
     plain = read_weights(str(TINY))
-    for source in (archive, f"{TINY}.index"):
+    for source in (archive, f"{TINY}.index", f"{TINY}.meta", f"{TINY}.data-00000-of-00001"):
         content = read_weights(str(source))
         assert content.keys() == plain.keys()
         assert all(np.array_equal(content[name], value) for name, value in plain.items())
+
+
+def test_tensorflow_without_its_index(tmp_path):
+    (tmp_path / "model.ckpt.data-00000-of-00001").write_bytes(bytes(9))
+    with pytest.raises(FileNotFoundError, match=r"model\.ckpt\.index"):
+        read_weights(str(tmp_path / "model.ckpt.data-00000-of-00001"))
 
 
 def test_archive_of_two_checkpoints(tmp_path):
@@ -140,9 +146,11 @@ def test_cut_short(tmp_path, name, share):
 
 
 def test_what_holds_no_weights(tmp_path):
-    (tmp_path / "text.pth").write_text("<html>Quota exceeded</html>")
-    with pytest.raises(OSError, match=r"text\.pth is no PyTorch file"):
-        read_weights(str(tmp_path / "text.pth"))
+    # The second one reads as a pickle that asks for a class.
+    for text in ("<html>Quota exceeded</html>", "classes = (\n    'road',\n)\n"):
+        (tmp_path / "text.pth").write_text(text)
+        with pytest.raises(OSError, match=r"text\.pth is no PyTorch file"):
+            read_weights(str(tmp_path / "text.pth"))
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match=r"list\.pth holds a list, not a dict of weights"):
         read_weights(str(tmp_path / "list.pth"))
