@@ -47,7 +47,7 @@ from torch import Tensor
 import mmseg_papers
 from mmseg_papers import ops
 from mmseg_papers.__main__ import positive
-from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.apis.configs import require_parts, resolved_config
 from mmseg_papers.models.backbones.hrnet import arch_to_extra
 from mmseg_papers.models.layers.height_attention import row_positions
 
@@ -465,9 +465,11 @@ def main() -> None:
         tasks, name = op_tasks(args.names or list(OPS)), "ops"
     else:
         try:
-            backbone = resolved_config(args.config).model.backbone
+            config = resolved_config(args.config)
+            require_parts(config, "model")
         except ValueError as error:
             parser.error(str(error))
+        backbone = config.model.backbone
         if backbone.type == "HighResolutionNet" and any(n % 32 for n in args.size):
             parser.error("mmseg's HRNet resizes differently unless --size are multiples of 32")
         tasks = model_tasks(args.config, tuple(args.size), args.batch, args.only, args.compiled)

@@ -36,7 +36,8 @@ def publish(source: Path, target: Path) -> tuple[Path, str]:
     content = read_weights(str(source))
     if "state_dict" not in content:
         raise ValueError(f"{source} has no state_dict: it is no checkpoint of a training")
-    meta = {k: v for k, v in content.get("meta", {}).items() if k in ("dataset_meta", "cfg")}
+    meta = content.get("meta") or {}
+    meta = {k: v for k, v in meta.items() if k in ("dataset_meta", "cfg")}
     weights = without_training_branches(content["state_dict"])
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:

@@ -66,3 +66,20 @@ def packaged_config(name: str) -> Path:
             f"lists these){near_names(stem, configs, cutoff=0.3)}"
         )
     return configs[stem]
+
+
+def require_parts(config: Config, *parts: str) -> None:
+    """Refuse a config that lacks what is to be used.
+
+    Args:
+        config (Config): Read from a file.
+        *parts (str): Needed, such as ``model``.
+
+    Raises:
+        ValueError: If one is missing.
+    """
+    if missing := [part for part in parts if part not in config]:
+        raise ValueError(
+            f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
+            "that the model was trained with"
+        )

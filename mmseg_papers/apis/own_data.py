@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from ..datasets import FolderDataset
 from ..models.option_errors import naming_options, typed_parts
-from .configs import CONFIGS
+from .configs import CONFIGS, require_parts
 
 #: Training steps that some models' losses need -> the step of ``own.py`` that each stands before.
 MODEL_STEPS = {"AddRowPosition": "RandomCrop", "GenerateEdge": "PackSegInputs"}
@@ -39,9 +39,7 @@ def on_own_data(
         ValueError: If the config trains nothing, a head has no ``num_classes``, or the data set
             refuses an option.
     """
-    parts = ("model", "train_dataloader", "val_dataloader", "test_dataloader")
-    if missing := [part for part in parts if part not in config]:
-        raise ValueError(f"config {config.filename} has no {', '.join(missing)}")
+    require_parts(config, "model", "train_dataloader", "val_dataloader", "test_dataloader")
     init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
 

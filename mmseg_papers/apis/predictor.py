@@ -21,7 +21,7 @@ from ..engine.validation_hooks import picture_of_array
 from ..models.layers.complete_loading import check_whole
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
-from .configs import resolved_config
+from .configs import require_parts, resolved_config
 
 
 @dataclass
@@ -113,7 +113,7 @@ class Predictor:
             config = resolved_config(str(config))
         if checkpoint is None:
             warnings.warn("no checkpoint: the model's weights are random", stacklevel=2)
-        _require(config, "model", "test_dataloader")
+        require_parts(config, "model", "test_dataloader")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(config, checkpoint, device)
         if isinstance(self.model, FusedSegmentorMixin):
@@ -219,7 +219,7 @@ def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn
         FileNotFoundError: If ``checkpoint`` does not exist.
         ValueError: If config, checkpoint or device cannot be used, or they do not fit each other.
     """
-    _require(config, "model")
+    require_parts(config, "model")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -229,19 +229,11 @@ def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn
         model = init_model(config, device=device)
     if checkpoint is not None:
         load_whole(model, loaded.get("state_dict", loaded), str(checkpoint))
-    meta = loaded.get("meta", {}).get("dataset_meta")
+    meta = (loaded.get("meta") or {}).get("dataset_meta")
     if meta is None and "test_dataloader" in config:
         meta = dataset_meta(config.test_dataloader.dataset)
     model.dataset_meta = meta
     return model
-
-
-def _require(config: Config, *parts: str) -> None:
-    if missing := [part for part in parts if part not in config]:
-        raise ValueError(
-            f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
-            "that the model was trained with"
-        )
 
 
 def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:

@@ -119,6 +119,11 @@ def test_names_of_the_checkpoint_come_first(checkpoint):
     assert predictor.palette == [[1, 2, 3]] * 3
 
 
+def test_a_checkpoint_whose_meta_is_none(checkpoint):
+    torch.save(dict(torch.load(checkpoint, weights_only=True), meta=None), checkpoint)
+    assert Predictor(config(), checkpoint, "cpu").classes == CLASSES
+
+
 def test_published_weights_may_lack_the_auxiliary_head(checkpoint):
     with_auxiliary = config()
     with_auxiliary.model.auxiliary_head = dict(with_auxiliary.model.decode_head)

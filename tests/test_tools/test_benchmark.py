@@ -44,6 +44,14 @@ def test_measures_and_writes(benchmark, tmp_path, capsys):
     assert (tmp_path / "ops.png").exists()
 
 
+def test_a_config_without_a_model(benchmark, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty.py").write_text("x = 1")
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "model", str(tmp_path / "empty.py")])
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    assert "empty.py has no model; give the whole config" in capsys.readouterr().err
+
+
 def test_a_wrong_result_stops_it(benchmark, monkeypatch):
     right = ops.upsample_argmax
     monkeypatch.setattr(ops, "upsample_argmax", lambda *args: right(*args) + 1)

@@ -87,7 +87,7 @@ def test_publishing_refuses_bare_weights(run, tmp_path, capsys):
 
 def test_publishing_keeps_the_source(run, tmp_path):
     file = tmp_path / "iter_7.pth"
-    torch.save(dict(state_dict={"x": torch.ones(1)}, optimizer={}), file)
+    torch.save(dict(state_dict={"x": torch.ones(1)}, optimizer={}, meta=None), file)
     before = file.read_bytes()
     assert run("publish_checkpoint", file, file) == 0
     assert file.read_bytes() == before
