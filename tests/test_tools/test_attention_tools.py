@@ -131,6 +131,16 @@ def test_statistics_without_data_or_sections(tmp_path, run):
     assert "argument --sections: '0' is no whole number above 0" in error
 
 
+def test_statistics_of_a_damaged_label_map(camvid, run):
+    label = camvid / "annotations" / "train" / "1.png"
+    label.write_bytes(b"")
+    option = f"train_dataloader.dataset.data_root={camvid}"
+    config = CONFIGS / "hanet" / "hanet_r50-os16_1xb8-20k_camvid-360x480.py"
+    code, _, error = run("height_statistics", config, "--cfg-options", option)
+    assert code == 1
+    assert error.startswith(f"label map {label} cannot be loaded")
+
+
 def test_entropy_and_mutual_information():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 6, (37, 20))

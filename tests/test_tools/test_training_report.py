@@ -20,6 +20,16 @@ def tool():
     return module
 
 
+@pytest.mark.parametrize(
+    ("last", "steps"), [("", [1]), ('{"lo', [1]), ('{"loss": 1, "iter": 2}', [1, 2])]
+)
+def test_reads_the_log_of_a_killed_run(tool, tmp_path, last, steps):
+    file = tmp_path / "20260101_000000" / "vis_data" / "scalars.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(f'{{"loss": 2, "iter": 1}}\n{last}')
+    assert [record["iter"] for record in tool.read_scalars(tmp_path)] == steps
+
+
 @pytest.mark.parametrize(("channels", "suffix"), [(4, ".npy"), (12, ".tif")])
 def test_draws_one_class_on_many_bands(tool, tmp_path, monkeypatch, channels, suffix):
     of_run = config(tmp_path, channels, suffix, [])

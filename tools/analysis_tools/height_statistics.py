@@ -94,14 +94,14 @@ def main() -> None:
         config = resolved_config(args.config)
         config.merge_from_dict(args.cfg_options or {})
         datasets = source_datasets(config.train_dataloader.dataset)
+        classes = datasets[0].metainfo["classes"]
+        counts = sum(
+            count_classes(load_label_map(dataset, i), len(classes), args.sections)
+            for dataset in datasets
+            for i in range(len(dataset))
+        )
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
-    classes = datasets[0].metainfo["classes"]
-    counts = sum(
-        count_classes(load_label_map(dataset, i), len(classes), args.sections)
-        for dataset in datasets
-        for i in range(len(dataset))
-    )
     for dataset in datasets:
         print(f"{len(dataset)} label maps of {type(dataset).__name__}")
     show(counts, classes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib
@@ -42,7 +43,10 @@ def read_scalars(work_dir: Path) -> list[dict]:
         FileNotFoundError: If no run has logged a loss there.
     """
     for file in sorted(work_dir.glob("*/vis_data/scalars.json"), reverse=True):
-        records = [json.loads(line) for line in file.read_text().splitlines()]
+        lines = file.read_text().splitlines()
+        records = [json.loads(line) for line in lines[:-1]]
+        with suppress(json.JSONDecodeError):  # of a run that was killed while it wrote
+            records += [json.loads(line) for line in lines[-1:]]
         if any("loss" in record for record in records):
             return records
     raise FileNotFoundError(f"{work_dir} holds no */vis_data/scalars.json with a loss")
