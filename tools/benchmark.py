@@ -414,7 +414,7 @@ def write(results: list[Result], folder: Path, name: str, threads: int) -> None:
     (folder / f"{name}.json").write_text(json.dumps(about, indent=1))
     relative = ratios(results)
     figure, axes = plt.subplots(
-        1, 2, sharey=True, figsize=(12, 1 + 0.5 * len(relative)), layout="constrained"
+        1, 2, sharey=True, figsize=(12, 1.4 + 0.5 * len(relative)), layout="constrained"
     )
     for column, (axis, title) in enumerate(zip(axes, ("time", "extra memory"), strict=True)):
         for offset, layout in enumerate(LAYOUTS):
@@ -423,10 +423,12 @@ def write(results: list[Result], folder: Path, name: str, threads: int) -> None:
             bars = axis.barh(places, values, 0.33, label=f"ours, {layout}")
             axis.bar_label(bars, fmt="%.2f", padding=2)
         axis.axvline(1, color="black", lw=1)
+        axis.margins(x=0.12)  # for the numbers
         axis.set(title=f"{title} over stock (faster layout)", xlim=(0, None))
     axes[0].set_yticks([row + 0.17 for row in range(len(relative))], list(relative))
     axes[0].invert_yaxis()
-    axes[1].legend()
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(LAYOUTS))
     figure.savefig(folder / f"{name}.png", dpi=100)
     plt.close(figure)
     print(f"wrote {folder / name}.json and .png")

@@ -44,6 +44,23 @@ def test_measures_and_writes(benchmark, tmp_path, capsys):
     assert (tmp_path / "ops.png").exists()
 
 
+def test_numbers_and_legend_hide_nothing(benchmark, tmp_path, monkeypatch):
+    results = [
+        benchmark.Result("argmax", variant, layout, seconds, seconds, [0.0])
+        for variant, seconds in (("stock", 1.0), ("ours", 1.5))
+        for layout in benchmark.LAYOUTS
+    ]
+    figures = []
+    monkeypatch.setattr(benchmark.plt, "close", figures.append)
+    benchmark.write(results, tmp_path, "ops", threads=1)
+    (legend,) = figures[0].legends
+    for axis in figures[0].axes:
+        assert axis.get_legend() is None
+        assert not legend.get_window_extent().overlaps(axis.bbox)
+        for number in axis.texts:
+            assert number.get_window_extent().x1 < axis.bbox.x1
+
+
 def test_a_config_without_a_model(benchmark, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty.py").write_text("x = 1")
     monkeypatch.setattr("sys.argv", ["benchmark.py", "model", str(tmp_path / "empty.py")])

@@ -68,6 +68,17 @@ def test_sound_data(tool, tmp_path, capsys):
         assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
 
 
+def test_a_white_class_is_seen_in_the_legend(tool, tmp_path, capsys, monkeypatch):
+    write(tmp_path, lambda split, i: stripes(0, 1))
+    figures = []
+    monkeypatch.setattr(tool.plt, "close", figures.append)
+    run(tool, tmp_path, capsys, classes=("a", "b"), palette="[(0,0,0),(255,255,255)]")
+    for figure in figures:
+        white = figure.legends[0].get_patches()[1]
+        assert white.get_facecolor() == (1, 1, 1, 1)
+        assert white.get_edgecolor() != (1, 1, 1, 1)
+
+
 def test_class_uniform_sampling(tool, tmp_path, capsys):
     write(tmp_path, lambda split, i: stripes(0, 1, 7) if split == "train" else stripes(0, 1))
     config = Config.fromfile(CONFIG)
