@@ -119,6 +119,11 @@ def output_folder(path: str) -> Path:
     return Path(path)
 
 
+def picture_file(path: str) -> Path:
+    """A picture to write, for ``argparse``; a name without a suffix gets ``.png``."""
+    return Path(path) if Path(path).suffix else Path(f"{path}.png")
+
+
 def positive(text: str) -> int:
     """A whole number above 0, for ``argparse``.
 

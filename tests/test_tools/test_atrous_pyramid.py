@@ -43,12 +43,16 @@ def test_a_filter_degenerates_to_its_centre(tool):
         assert sum(tool.valid_weights(rate, 65).values()) == pytest.approx(1)
 
 
-def test_command(tool, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("suffix", ["", ".png"])
+def test_command(tool, tmp_path, monkeypatch, capsys, suffix):
     target = tmp_path / "plots" / "pyramid.png"
-    arguments = ["--rates", "3", "6", "--dense", "--size", "9", "--out", str(target)]
+    out = target.with_suffix(suffix)
+    arguments = ["--rates", "3", "6", "--dense", "--size", "9", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["atrous_pyramid.py", *arguments])
     tool.main()
-    assert "3 distinct receptive fields on the paths: 7, 13, 19" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 distinct receptive fields on the paths: 7, 13, 19" in printed
+    assert f"wrote {target} and " in printed
     assert target.stat().st_size > 0
     assert len(target.with_suffix(".csv").read_text().splitlines()) == 10
     monkeypatch.setattr(sys, "argv", ["atrous_pyramid.py", "--rates", "0"])

@@ -27,6 +27,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from mmseg_papers.__main__ import picture_file
+
 
 @dataclass
 class Layer:
@@ -167,7 +169,7 @@ def main() -> None:
         "--size", type=int, default=65, help="cells of the map's side (default: 65)"
     )
     parser.add_argument("--dense", action="store_true", help="each conv reads all before it")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/atrous_pyramid.png"))
+    parser.add_argument("--out", type=picture_file, default="work_dirs/atrous_pyramid.png")
     args = parser.parse_args()
     if min(*args.rates, args.size) < 1:
         parser.error("--rates and --size must be at least 1")

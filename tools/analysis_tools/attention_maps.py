@@ -26,6 +26,7 @@ from matplotlib.axes import Axes
 from mmengine.config import DictAction
 from torch import Tensor, nn
 
+from mmseg_papers.__main__ import picture_file
 from mmseg_papers.apis import Predictor
 from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.layers import StripPoolingModule
@@ -231,7 +232,7 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("image")
     parser.add_argument("--groups", nargs="+", metavar="NAME=CLASS,..")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/attention_maps.png"))
+    parser.add_argument("--out", type=picture_file, default="work_dirs/attention_maps.png")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args()

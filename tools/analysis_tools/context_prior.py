@@ -24,6 +24,7 @@ from mmengine.model import BaseModel
 from mmseg.registry import DATASETS
 from torch import Tensor
 
+from mmseg_papers.__main__ import picture_file
 from mmseg_papers.apis import load_model
 from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.decode_heads import CPHead
@@ -144,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="X,Y",
         help="pixels of the window (default: the middles of the four largest classes)",
     )
-    parser.add_argument("--out", type=Path, default=Path("context_prior.png"), metavar="FILE")
+    parser.add_argument("--out", type=picture_file, default="context_prior.png", metavar="FILE")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args(arguments)
     try:

@@ -21,7 +21,7 @@ from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_papers.__main__ import positive
+from mmseg_papers.__main__ import picture_file, positive
 from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.datasets.height_statistics import (
     count_classes,
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("config")
     parser.add_argument("--sections", type=positive, default=3, help="default: 3")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/height_statistics.png"))
+    parser.add_argument("--out", type=picture_file, default="work_dirs/height_statistics.png")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args()
     init_default_scope("mmseg")

@@ -21,6 +21,7 @@ from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
+from mmseg_papers.__main__ import picture_file
 from mmseg_papers.apis import Predictor
 from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("checkpoint", help="of a training run: an exported one has no SISR branch")
     parser.add_argument("images", nargs="+", metavar="IMAGE")
-    parser.add_argument("--out", type=Path, default=Path("super_resolution.png"))
+    parser.add_argument("--out", type=picture_file, default="super_resolution.png")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     args = parser.parse_args()
