@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import product
+from math import ceil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce
+from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -21,6 +23,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ..models.layers.height_attention import row_positions
+from ..models.segmentors.sliding_window import SlidingWindow
 
 
 @HOOKS.register_module()
@@ -58,6 +61,7 @@ class ValidationPicturesHook(Hook):
         chosen = np.linspace(0, total - 1, min(self.num_images, total)).astype(int)
         chosen = [runner.val_dataloader.dataset.get_data_info(int(i))["img_path"] for i in chosen]
         self._names = _short_names(dict.fromkeys(chosen))
+        self._drawn: dict[str, tuple[np.ndarray, SegDataSample]] = {}
 
     def after_val_iter(
         self,
@@ -66,7 +70,7 @@ class ValidationPicturesHook(Hook):
         data_batch: dict,
         outputs: Sequence[SegDataSample],
     ) -> None:
-        """Draw those of the chosen images that are in the batch.
+        """Keep those of the chosen images that are in the batch.
 
         Args:
             runner (Runner): Of the training.
@@ -80,12 +84,22 @@ class ValidationPicturesHook(Hook):
         for image, sample in zip(data_batch["inputs"], outputs, strict=True):
             if sample.img_path not in self._names:
                 continue
+            kept = sample.new()
+            kept.pop("seg_logits", None)  # of all classes
+            picture = picture_of(image, self.bands, sample.ori_shape)
+            self._drawn[self._names[sample.img_path]] = picture, kept.cpu()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Draw the chosen images, which are spread over the processes.
+
+        Args:
+            runner (Runner): Of the training.
+            metrics (dict[str, float], optional): Not used.
+        """
+        drawn = {k: v for part in all_gather_object(self._drawn) for k, v in part.items()}
+        for name, (picture, sample) in drawn.items():
             runner.visualizer.add_datasample(
-                f"val_{self._names[sample.img_path]}",
-                picture_of(image, self.bands, sample.ori_shape),
-                data_sample=sample,
-                step=runner.iter,
-                with_labels=False,
+                f"val_{name}", picture, data_sample=sample, step=runner.iter, with_labels=False
             )
 
 
@@ -162,7 +176,12 @@ class ValidationLossHook(Hook):
     The losses are those of training, auxiliary heads included, with the model in evaluation mode.
     Each validation batch runs through the model a second time, images of different sizes by
     themselves. Labels are brought to the images' size, and ignored where these are padded; an image
-    without row positions is taken for a whole one. The mean is over the images of all processes.
+    without row positions is taken for a whole one. The mean is over the images of all processes,
+    each counted once.
+
+    With ``test_cfg.mode='slide'`` an image's loss is the mean over its windows; an image smaller
+    than a window is padded to it. Sides are padded to multiples of the ``size_divisor`` that a
+    model may have.
     """
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -171,7 +190,7 @@ class ValidationLossHook(Hook):
         Args:
             runner (Runner): Of the training.
         """
-        self._sum, self._images = 0.0, 0
+        self._sum, self._images, self._seen = 0.0, 0, 0
 
     @torch.no_grad()
     def after_val_iter(
@@ -193,15 +212,28 @@ class ValidationLossHook(Hook):
         head = getattr(model, "decode_head", None)
         head = head[-1] if isinstance(head, nn.ModuleList) else head
         ignore_index = getattr(head, "ignore_index", 255)
-        shapes = [tuple(image.shape) for image in data_batch["inputs"]]
+        # The processes take images in turn; the sampler fills up the last turn with some again.
+        world_size = get_world_size()
+        first = self._seen * world_size + get_rank()
+        new = range(first, len(runner.val_dataloader.dataset), world_size)
+        self._seen += len(data_batch["inputs"])
+        shapes = [tuple(x.shape) for x, _ in zip(data_batch["inputs"], new, strict=False)]
         for shape in dict.fromkeys(shapes):
             members = [i for i, other in enumerate(shapes) if other == shape]
             part = {key: [values[i] for i in members] for key, values in data_batch.items()}
             data = model.data_preprocessor(part, training=False)
-            for sample in data["data_samples"]:
-                _fit_to_image(sample, shape[1:], data["inputs"].shape[2:], ignore_index)
-            loss, _ = model.parse_losses(model(**data, mode="loss"))
-            self._sum += loss.item() * len(members)
+            inputs, samples = data["inputs"], data["data_samples"]
+            windows = _windows(model, inputs.shape[2:])
+            missing = [n - have for n, have in zip(windows.size, inputs.shape[2:], strict=True)]
+            inputs = F.pad(inputs, (0, missing[1], 0, missing[0]))
+            for sample in samples:
+                _fit_to_image(sample, shape[1:], windows.size, ignore_index)
+            places = list(product(windows.rows, windows.columns))
+            for rows, columns in places:
+                window = inputs[:, :, slice(*rows), slice(*columns)]
+                of_window = [_cut(sample, shape[1:], rows, columns) for sample in samples]
+                loss, _ = model.parse_losses(model(window, of_window, mode="loss"))
+                self._sum += loss.item() * len(members) / len(places)
             self._images += len(members)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -216,6 +248,17 @@ class ValidationLossHook(Hook):
         # MMEngine logs the mean of what it has of a loss, here of all validations.
         runner.message_hub.log_scalars.pop("val/loss", None)
         runner.message_hub.update_scalar("val/loss", (total[0] / total[1]).item())
+
+
+def _windows(model: nn.Module, size: Sequence[int]) -> SlidingWindow:
+    """Where a model's losses are computed, of images padded to the windows' ``size``."""
+    test_cfg = getattr(model, "test_cfg", None) or {}
+    slides = test_cfg.get("mode") == "slide"
+    divisor = getattr(model, "size_divisor", 1)
+    crop = [ceil(n / divisor) * divisor for n in (test_cfg["crop_size"] if slides else size)]
+    stride = test_cfg["stride"] if slides else crop
+    padded = tuple(map(max, size, crop))
+    return SlidingWindow(padded, crop, stride, align_corners=False)
 
 
 def _fit_to_image(
@@ -239,3 +282,29 @@ def _fit_to_image(
     right, bottom = padded[1] - size[1], padded[0] - size[0]
     label = F.pad(label, (0, right, 0, bottom), value=ignore_index)
     sample.gt_sem_seg = PixelData(data=label)
+
+
+def _cut(
+    sample: SegDataSample, size: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+) -> SegDataSample:
+    """The sample of a window.
+
+    Args:
+        sample (SegDataSample): Of a padded image, as :func:`_fit_to_image` leaves it.
+        size (tuple[int, int]): Height and width of the image without its padding.
+        rows (tuple[int, int]): First row of the window, and one past the last.
+        columns (tuple[int, int]): The same of its columns.
+
+    Returns:
+        SegDataSample: A new one.
+    """
+    height, width = rows[1] - rows[0], columns[1] - columns[0]
+    bottom = min(max(rows[1] - size[0], 0), height)
+    right = min(max(columns[1] - size[1], 0), width)
+    window = sample.new()
+    row_position = sample.row_position[slice(*rows)]
+    window.set_metainfo(dict(padding_size=[0, right, 0, bottom], row_position=row_position))
+    if "gt_sem_seg" in sample:
+        label = sample.gt_sem_seg.data[:, slice(*rows), slice(*columns)]
+        window.gt_sem_seg = PixelData(data=label)
+    return window

@@ -148,8 +148,46 @@ def test_pictures_of_one_name_do_not_replace_each_other():
     hook.before_val_epoch(runner)
     samples = [SegDataSample(metainfo=dict(img_path=path, ori_shape=(4, 6))) for path in paths]
     hook.after_val_iter(runner, 0, dict(inputs=[torch.zeros(3, 4, 6)] * 3), samples)
+    hook.after_val_epoch(runner)
     names = [call.args[0] for call in runner.visualizer.add_datasample.call_args_list]
     assert names == ["val_a_images_0", "val_b_images_0", "val_1"]
+
+
+def test_pictures_of_all_processes_are_drawn(monkeypatch):
+    """The visualizer draws in the first process alone; images repeated there are drawn once."""
+    parts = []
+    for images in ((0, 2, 0), (1, 3)):
+        dataset = MagicMock()
+        dataset.__len__.return_value = 4
+        dataset.get_data_info = lambda i: dict(img_path=f"{i}.png")
+        runner = SimpleNamespace(
+            val_dataloader=SimpleNamespace(dataset=dataset), visualizer=MagicMock(), iter=5
+        )
+        hook = ValidationPicturesHook()
+        hook.before_val_epoch(runner)
+        for i in images:
+            maps = dict(pred_sem_seg=PixelData(data=torch.full((1, 4, 6), i)))
+            maps["seg_logits"] = PixelData(data=torch.zeros(9, 4, 6))
+            sample = SegDataSample(metainfo=dict(img_path=f"{i}.png", ori_shape=(4, 6)), **maps)
+            image = torch.full((3, 4, 6), i, dtype=torch.uint8)
+            hook.after_val_iter(runner, 0, dict(inputs=[image]), [sample])
+        monkeypatch.setattr(
+            validation_hooks, "all_gather_object", lambda part: parts.append(part) or parts
+        )
+        hook.after_val_epoch(runner)
+    calls = runner.visualizer.add_datasample.call_args_list
+    assert sorted(call.args[0] for call in calls) == ["val_0", "val_1", "val_2", "val_3"]
+    for name, picture in (call.args for call in calls):
+        assert (picture == int(name[-1])).all()
+    for call in calls:
+        sample = call.kwargs["data_sample"]
+        assert (sample.pred_sem_seg.data == int(call.args[0][-1])).all()
+        assert "seg_logits" not in sample
+
+
+def runner_of(model, images, name="loss"):
+    dataloader = SimpleNamespace(dataset=range(images))
+    return SimpleNamespace(model=model, message_hub=MessageHub(name), val_dataloader=dataloader)
 
 
 class MeanModel(BaseModel):
@@ -161,7 +199,7 @@ class MeanModel(BaseModel):
 
 def test_the_loss_is_the_mean_over_images_of_any_size_and_all_processes(monkeypatch):
     model = MeanModel(dict(type="mmseg.SegDataPreProcessor"))
-    runner = SimpleNamespace(model=model, message_hub=MessageHub("images of any size"))
+    runner = runner_of(model, 4)
     images = [torch.full((3, 4, width), value) for width, value in ((6, 1.0), (8, 4.0), (6, 2.0))]
     hook = ValidationLossHook()
     hook.before_val_epoch(runner)
@@ -176,8 +214,24 @@ def test_the_loss_is_the_mean_over_images_of_any_size_and_all_processes(monkeypa
     assert runner.message_hub.get_scalar("val/loss").current() == (16 + 34) / (4 + 6)
 
 
+@pytest.mark.parametrize(("rank", "expected"), [(0, (0 + 3 + 6) / 3), (1, (1 + 4) / 2), (2, 3.5)])
+def test_what_the_sampler_repeats_does_not_count(rank, expected, monkeypatch):
+    """Seven images in three processes, in batches of two."""
+    monkeypatch.setattr(validation_hooks, "get_rank", lambda: rank)
+    monkeypatch.setattr(validation_hooks, "get_world_size", lambda: 3)
+    runner = runner_of(MeanModel(dict(type="mmseg.SegDataPreProcessor")), 7)
+    hook = ValidationLossHook()
+    hook.before_val_epoch(runner)
+    images = [torch.full((3, 4, 6), float(i % 7)) for i in range(9)][rank::3]
+    for batch in (images[:2], images[2:]):
+        data = dict(inputs=batch, data_samples=[SegDataSample() for _ in batch])
+        hook.after_val_iter(runner, 0, data, ())
+    hook.after_val_epoch(runner)
+    assert runner.message_hub.get_scalar("val/loss").current() == expected
+
+
 def validation_loss(model, batch):
-    runner = SimpleNamespace(model=model.eval(), message_hub=MessageHub.get_current_instance())
+    runner = runner_of(model.eval(), len(batch["inputs"]))
     hook = ValidationLossHook()
     hook.before_val_epoch(runner)
     hook.after_val_iter(runner, 0, batch, ())
@@ -225,6 +279,75 @@ def test_images_without_row_positions_are_whole():
     for sample in batch["data_samples"]:
         sample.set_metainfo(dict(row_position=rows // 2))
     assert validation_loss(model, batch) != pytest.approx(loss, rel=1e-6)
+
+
+CP = dict(prior_channels=4, prior_size=(4, 6), am_kernel_size=3, dropout_ratio=0)
+PLACE = dict(source="backbone.stem", target="backbone.stage", low_channels=8, high_channels=12)
+
+
+def loss_of(model, image, label, **meta):
+    """The loss of a single image and label, (H, W)."""
+    sample = SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=label[None]))
+    return model.parse_losses(model(image[None], [sample], mode="loss"))[0].item()
+
+
+@pytest.mark.parametrize(
+    ("decode_head", "options"),
+    [
+        (head("CPHead", **CP), dict(type="FusedEncoderDecoder")),
+        (head(), dict(type="FlipSlideEncoderDecoder")),
+        (
+            head(),
+            dict(
+                type="HeightAttentionEncoderDecoder",
+                height_attention=dict(places=[PLACE], reduction=4),
+            ),
+        ),
+    ],
+    ids=["cpnet", "spnet", "hanet"],
+)
+def test_the_loss_of_a_sliding_window_is_the_mean_over_the_windows(decode_head, options):
+    torch.manual_seed(0)
+    test_cfg = dict(mode="slide", crop_size=(32, 48), stride=(24, 32))
+    model = MODELS.build(model_config(decode_head, test_cfg=test_cfg) | options)
+    images = [torch.randn(3, *size) for size in ((40, 60), (20, 30))]
+    samples = [labelled(1, tuple(image.shape[1:]))[0] for image in images]
+    got = validation_loss(model, dict(inputs=images, data_samples=samples))
+    large, small = (
+        model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
+        for image, sample in zip(images, samples, strict=True)
+    )
+    image, label = large["inputs"][0], large["data_samples"][0].gt_sem_seg.data[0]
+    rows = row_positions(40)
+    of_windows = [
+        loss_of(
+            model,
+            image[:, y : y + 32, x : x + 48],
+            label[y : y + 32, x : x + 48],
+            row_position=rows[y : y + 32],
+        )
+        for y in (0, 8)
+        for x in (0, 12)
+    ]
+    padded, label = torch.zeros(3, 32, 48), torch.full((32, 48), 255)
+    padded[:, :20, :30] = small["inputs"][0]
+    label[:20, :30] = small["data_samples"][0].gt_sem_seg.data[0]
+    of_small = loss_of(model, padded, label, row_position=row_positions(20))
+    assert got == pytest.approx((np.mean(of_windows) + of_small) / 2, rel=1e-5)
+
+
+def test_odd_sides_are_padded_where_the_model_halves_them():
+    torch.manual_seed(0)
+    sisr = dict(type="SISRHead", in_channels=(8, 12), in_index=(0, 1))
+    model = MODELS.build(model_config(head(), sisr_head=sisr) | dict(type="DSRLEncoderDecoder"))
+    batch = dict(inputs=[torch.randn(3, 33, 47)], data_samples=labelled(1, (33, 47)))
+    got = validation_loss(model, batch)
+    data = model.data_preprocessor(batch)
+    padded, label = torch.zeros(3, 34, 48), torch.full((34, 48), 255)
+    padded[:, :33, :47] = data["inputs"][0]
+    label[:33, :47] = data["data_samples"][0].gt_sem_seg.data[0]
+    expected = loss_of(model, padded, label, padding_size=[0, 1, 0, 1])
+    assert got == pytest.approx(expected, rel=1e-5)
 
 
 def test_picture():

@@ -64,6 +64,8 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
     """
 
     training_only = ("auxiliary_head", *TRAINING_BRANCHES)
+    #: Of the sides of images that losses are computed for.
+    size_divisor = 2
 
     def __init__(
         self,
