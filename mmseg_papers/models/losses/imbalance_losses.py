@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmseg.models.losses.utils import get_class_weight
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -87,7 +88,8 @@ class SoftmaxFocalLoss(nn.Module):
 
     Args:
         gamma (float): 0 gives cross entropy. Default: 2.
-        class_weight (Sequence[float], optional): alpha of each class. Default: 1.
+        class_weight (Sequence[float] | str, optional): alpha of each class, or a file with them.
+            Default: 1.
         loss_weight (float): Factor of the whole loss. Default: 1.
         loss_name (str): Name in the log; begins with ``loss_``. Default: ``'loss_focal'``.
 
@@ -98,7 +100,7 @@ class SoftmaxFocalLoss(nn.Module):
     def __init__(
         self,
         gamma: float = 2.0,
-        class_weight: Sequence[float] | None = None,
+        class_weight: Sequence[float] | str | None = None,
         loss_weight: float = 1.0,
         loss_name: str = "loss_focal",
     ) -> None:
@@ -106,7 +108,7 @@ class SoftmaxFocalLoss(nn.Module):
         if gamma < 0:
             raise ValueError(f"gamma must not be negative, got {gamma}")
         self.gamma = gamma
-        self.class_weight = class_weight
+        self.class_weight = get_class_weight(class_weight)
         self.loss_weight = loss_weight
         self.loss_name = loss_name
 
@@ -147,8 +149,9 @@ class SoftmaxFocalLoss(nn.Module):
         """
         pixel_loss = pixel_loss.to(torch.promote_types(pixel_loss.dtype, torch.float32))
         valid = label != ignore_index
-        # -expm1(-CE) is 1 - p_y without cancellation.
-        loss = (-torch.expm1(-pixel_loss)).clamp(min=0) ** self.gamma * pixel_loss
+        # -expm1(-CE) is 1 - p_y without cancellation. With gamma < 1 its power has no slope at 0.
+        tiny = torch.finfo(pixel_loss.dtype).tiny
+        loss = (-torch.expm1(-pixel_loss)).clamp(min=tiny) ** self.gamma * pixel_loss
         if self.class_weight is not None:
             loss = loss * loss.new_tensor(self.class_weight)[label * valid]
         if weight is not None:

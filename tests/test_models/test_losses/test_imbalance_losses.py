@@ -103,6 +103,25 @@ def test_gradients(config):
     assert torch.autograd.gradcheck(lambda x: loss(x, label), pred)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_a_certain_pixel_teaches_focal_loss_nothing(gamma):
+    """Its cross entropy is 0, where a root has no slope."""
+    loss = MODELS.build(dict(type="SoftmaxFocalLoss", gamma=gamma))
+    pred, label = batch(3)
+    certain = F.one_hot(label[:, 2:4] % 3, 3).movedim(3, 1) * 1000
+    pred = torch.cat([pred[:, :, :2], certain, pred[:, :, 4:]], dim=2).detach().requires_grad_()
+    (grad,) = torch.autograd.grad(loss(pred, label), pred)
+    assert not grad[:, :, 2:4].any()
+    assert grad[:, :, 4:].abs().amin(dim=(0, 1)).all()
+
+
+def test_focal_loss_reads_class_weights_of_a_file(tmp_path):
+    file = tmp_path / "abc.json"
+    file.write_text("[1.0, 2.0, 3.0]")
+    loss = MODELS.build(dict(type="SoftmaxFocalLoss", class_weight=str(file)))
+    assert loss.class_weight == [1.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -106,6 +106,7 @@ WEIGHT = [0.5 + 0.1 * i for i in range(NUM_CLASSES)]
         dict(loss_decode=[CE, dict(type="DiceLoss")]),
         dict(loss_decode=[dict(type="SoftDiceLoss"), CE, dict(type="SoftDiceLoss", smooth=0.0)]),
         dict(loss_decode=[CE, dict(type="SoftmaxFocalLoss", class_weight=WEIGHT)]),
+        dict(loss_decode=dict(type="SoftmaxFocalLoss", gamma=0.5)),
         dict(ignore_index=3),
         dict(sampler=dict(type="OHEMPixelSampler", thresh=0.1, min_kept=100)),
         dict(sampler=dict(type="OHEMPixelSampler", thresh=0.01, min_kept=500)),
@@ -215,10 +216,17 @@ def test_class_weight_with_ignored_pixels_works(avg_non_ignore):
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("thresh", [None, 0.5])
-def test_every_pixel_ignored(thresh):
-    sampler = dict(type="OHEMPixelSampler", thresh=thresh, min_kept=100)
-    assert_same_step(model_config(head(sampler=sampler), auxiliary()), labelled(ignored=1.1))
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(sampler=dict(type="OHEMPixelSampler", min_kept=100)),
+        dict(sampler=dict(type="OHEMPixelSampler", thresh=0.5, min_kept=100)),
+        dict(loss_decode=dict(type="SoftmaxFocalLoss", gamma=0.5)),
+    ],
+    ids=str,
+)
+def test_every_pixel_ignored(options):
+    assert_same_step(model_config(head(**options), auxiliary()), labelled(ignored=1.1))
 
 
 @pytest.mark.parametrize(
