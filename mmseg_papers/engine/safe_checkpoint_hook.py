@@ -11,7 +11,7 @@ from zipfile import BadZipFile, ZipFile
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 
 
@@ -70,8 +70,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     MMEngine removes the old file, then writes the new one in place. This writes beside, renames,
     and removes last. With ``--resume`` it takes the newest file that is whole, and evaluates first
-    if the training was cut off between a checkpoint and its evaluation, so that no best score is
-    missed.
+    if a training by iterations was cut off between a checkpoint and its evaluation, so that no best
+    score is missed.
 
     Args:
         **options: As ``CheckpointHook``.
@@ -131,13 +131,15 @@ class SafeCheckpointHook(CheckpointHook):
         return int(number[1]) if number else -1, file.stat().st_mtime
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Evaluate, if the training was cut off before the evaluation that was due.
+        """Evaluate, if a training by iterations was cut off before the evaluation that was due.
 
         Args:
             runner (Runner): Of the training.
         """
         loop, done = runner.train_loop, runner.iter
-        if runner.val_loop is None or not loop.val_begin <= done or done == 0 or self.by_epoch:
+        if self.by_epoch or not isinstance(loop, IterBasedTrainLoop):
+            return  # an interval of epochs
+        if runner.val_loop is None or not loop.val_begin <= done or done == 0:
             return
         if done % loop.val_interval and done != loop.max_iters:
             return

@@ -4,13 +4,14 @@ import errno
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 
 from mmseg_papers.apis.configs import packaged_configs
@@ -92,6 +93,16 @@ def test_a_copied_folder_resumes_from_its_own_newest(tmp_path):
     assert chosen() == tmp_path / "iter_8.pth"
     (tmp_path / "iter_8.pth").unlink()
     assert chosen() == tmp_path / "iter_10.pth"
+
+
+@pytest.mark.parametrize("loop", [IterBasedTrainLoop, EpochBasedTrainLoop])
+def test_evaluates_first_in_a_training_by_iterations_only(loop):
+    """The interval of other loops does not count iterations."""
+    runner = MagicMock(iter=4)
+    runner.message_hub.get_info.return_value = None
+    runner.train_loop = MagicMock(spec=loop, val_begin=1, val_interval=2, max_iters=8)
+    SafeCheckpointHook(by_epoch=False).before_train_epoch(runner)
+    assert runner.val_loop.run.called == (loop is IterBasedTrainLoop)
 
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
