@@ -130,3 +130,8 @@ def test_parameter_counts(name):
         model = MODELS.build(load(name).model)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     assert round(millions, 2) == listed["Metadata"]["Parameters (M)"]
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if packaged_configs()[n].parent.name == "hanet"])
+def test_height_attention_has_a_weight_decay_of_its_own(name):
+    assert load(name).optim_wrapper.paramwise_cfg.custom_keys.height_attention.decay_mult == 0.2

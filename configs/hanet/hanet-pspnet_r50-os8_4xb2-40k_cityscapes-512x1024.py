@@ -68,3 +68,5 @@ model = dict(
     test_cfg=dict(mode="whole"),
 )
 train_dataloader = dict(batch_size=2)
+# The authors' second optimizer: weight decay 1e-4 for the attention, 5e-4 for the rest.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(height_attention=dict(decay_mult=0.2))))
