@@ -18,8 +18,10 @@ class FusedSegTTAModel(SegTTAModel):
     """``mmseg``'s ``SegTTAModel``, which adds up probabilities as each augmentation finishes.
 
     Memory does not grow with the number of augmentations; the labels are ``SegTTAModel``'s, for
-    any segmentor. ``merge_preds``, for predictions that exist already, is inherited and not used
-    here.
+    any segmentor with several output channels. With one, whose ``seg_logits`` are the sigmoid
+    already, ``mmseg`` takes the sigmoid again, which is above 0.5 everywhere; here the label of the
+    mean probability is taken. ``merge_preds``, for predictions that exist already, is inherited and
+    not used here.
 
     Args:
         module (dict | nn.Module): The segmentor.
@@ -73,8 +75,9 @@ class FusedSegTTAModel(SegTTAModel):
         return total.div_(number)
 
     def _probabilities(self, sample: SegDataSample) -> Tensor:
-        logits = sample.seg_logits.data
-        return logits.softmax(dim=0) if self.module.out_channels > 1 else logits.sigmoid()
+        values = sample.seg_logits.data
+        # Of one channel they are the sigmoid; the copy is what the others are added to.
+        return values.softmax(dim=0) if self.module.out_channels > 1 else values.clone()
 
     def _labels(self, probabilities: Tensor) -> Tensor:
         if self.module.out_channels > 1:
