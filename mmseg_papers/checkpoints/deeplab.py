@@ -20,7 +20,9 @@ TENSORFLOW_ENDS = {
     "BatchNorm/moving_variance": ("bn.running_var", (0,)),
 }
 #: What a training leaves in a checkpoint beside the variables of the model
-TENSORFLOW_EXTRAS = r"global_step$|.*/(Momentum|ExponentialMovingAverage)$"
+TENSORFLOW_EXTRAS = (
+    r"global_step$|beta[12]_power$|.*/(Momentum|Adam|Adam_1|ExponentialMovingAverage)$"
+)
 
 
 def _before(match: re.Match, group: int) -> int:

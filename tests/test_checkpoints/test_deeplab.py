@@ -34,6 +34,8 @@ def test_every_variable_of_the_published_graph():
     with torch.device("meta"):
         expected = MODELS.build(model).state_dict()
     extra = {"global_step": np.int64(30000)}
+    extra |= {f"beta{i}_power": np.float32(0.5) for i in (1, 2)}
+    extra |= {f"{list(VARIABLES)[3]}/{slot}": np.zeros(1) for slot in ("Adam", "Adam_1")}
     extra |= {f"{name}/Momentum": np.zeros(1) for name in list(VARIABLES)[:3]}
     extra |= {"xception_65/logits/weights": np.zeros((1, 1, 2048, 1001), np.float32)}
     converted = convert_state_dict("deeplab", arrays(VARIABLES) | extra)
