@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,9 +50,10 @@ def convert_state_dict(
 
     Args:
         paper (str): A key of :data:`CONVERTERS`.
-        state_dict (Mapping[str, Tensor | np.ndarray]): The authors' keys and values. Those of a
-            whole model become those of our segmentor; those of a component our component's. A
-            whole file with an entry of :data:`WRAPPINGS` will do.
+        state_dict (Mapping[str, Tensor | np.ndarray]): The authors' keys and values, with or
+            without ``module.`` before every key. Those of a whole model become those of our
+            segmentor; those of a component our component's. A whole file with an entry of
+            :data:`WRAPPINGS` will do.
         **options: What the paper's converter takes; see its file.
 
     Returns:
@@ -71,7 +73,9 @@ def convert_state_dict(
                 f"{key} is a {type(value).__name__}, not a tensor; hand in the weights themselves, "
                 "such as file['state_dict']"
             )
-    tensors = {key: torch.as_tensor(value) for key, value in state_dict.items()}
+    tensors = {
+        re.sub(r"^module\.", "", key): torch.as_tensor(value) for key, value in state_dict.items()
+    }
     return CONVERTERS[paper](tensors, **options)
 
 

@@ -27,8 +27,7 @@ def convert(
     """Weights of the authors' CPNet -> ours, whose names are the same.
 
     Args:
-        state_dict (dict[str, Tensor]): The authors' weights, with or without ``module.`` before
-            every key.
+        state_dict (dict[str, Tensor]): The authors' weights.
         prior_size (tuple[int, int], optional): ``prior_size`` of the head that is to load them.
             Default: not compared.
 
@@ -39,9 +38,7 @@ def convert(
     Raises:
         ValueError: If the prior has another number of positions than ``prior_size``.
     """
-    converted = rename(
-        {re.sub(r"^module\.", "", key): value for key, value in state_dict.items()}, RULES
-    )
+    converted = rename(state_dict, RULES)
     for key, value in converted.items():
         if prior_size and re.match(PRIOR, key) and value.dim():
             height, width = prior_size

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from torch import Tensor
 
 from .keys import rename
@@ -48,11 +46,11 @@ def convert(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of the authors' DenseASPP, or ImageNet weights of DenseNet -> ours.
 
     Args:
-        state_dict (dict[str, Tensor]): The weights, with or without ``module.`` before every key.
+        state_dict (dict[str, Tensor]): The weights.
 
     Returns:
         dict[str, Tensor]: Weights of an ``EncoderDecoder`` with ``DilatedDenseNet`` or
         ``DilatedMobileNetV2`` and ``DenseASPPHead`` (ImageNet's: of its backbone), or of a
         ``DenseBlock``, ``DenseLayer`` or ``DenseTransition``.
     """
-    return rename({re.sub(r"^module\.", "", k): v for k, v in state_dict.items()}, RULES)
+    return rename(state_dict, RULES)

@@ -78,15 +78,14 @@ def convert(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     **The authors' files are under CC BY-NC 4.0, and converted weights stay non-commercial.**
 
     Args:
-        state_dict (dict[str, Tensor]): ``file['state_dict']``, with or without ``module.``; or the
-            weights of one height attention, of an ASPP alone, or of the ImageNet ResNet-101 of
-            MIT CSAIL from which the authors start.
+        state_dict (dict[str, Tensor]): ``file['state_dict']``; or the weights of one height
+            attention, of an ASPP alone, or of the ImageNet ResNet-101 of MIT CSAIL from which the
+            authors start.
 
     Returns:
         dict[str, Tensor]: Weights of a ``HeightAttentionEncoderDecoder`` as the configs of
         ``configs/hanet`` build it, of a ``HeightAttention``, of an ``ASPP``, or of a backbone.
     """
-    state_dict = {re.sub(r"^module\.", "", key): value for key, value in state_dict.items()}
     converted = rename(state_dict, [*_trunk_rules(state_dict), *HEADS])
     converted = {_aspp_key(key): value for key, value in converted.items()}
     converted = _name_layers(converted)

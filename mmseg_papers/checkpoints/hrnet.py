@@ -79,10 +79,10 @@ COMPONENT_RULES = [
     ),
     ("context.", _asp_ocr("", "")),
 ]
-WRAPPER = r"^(module\.)?(model\.)?"
+WRAPPER = r"^model\."
 INPLACE_ABN_EPS = 1e-5
 #: Where only InPlaceABN has its weights; a BN followed by an activation has them one level lower.
-INPLACE_ABN_KEY = r".*\b(f_pixel\.1|conv_bn_dropout\.1)\.weight$"
+INPLACE_ABN_KEY = r".*\b(f_pixel\.1|conv_bn_dropout\.1|cls_head\.1)\.weight$"
 
 
 def convert(state_dict: dict[str, Tensor], inplace_abn: bool | None = None) -> dict[str, Tensor]:
@@ -91,8 +91,8 @@ def convert(state_dict: dict[str, Tensor], inplace_abn: bool | None = None) -> d
     Biases of convs that a BN follows are folded into the BN; a classifier without bias gets zeros.
 
     Args:
-        state_dict (dict[str, Tensor]): The authors' weights, with or without ``model.`` and
-            ``module.`` before every key.
+        state_dict (dict[str, Tensor]): The authors' weights, with or without ``model.`` before
+            every key.
         inplace_abn (bool, optional): True for files trained with PyTorch 0.4 (``*_torch04.pth``,
             openseg.pytorch's zoo), whose InPlaceABN scales by ``|weight| + 1e-5`` instead of
             ``weight``. In openseg.pytorch's heads it is also a LeakyReLU of slope 0.01 in place of

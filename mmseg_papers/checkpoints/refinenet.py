@@ -40,8 +40,8 @@ def convert(
     pooling have other names here, so that weights of one do not load into the other.
 
     Args:
-        state_dict (dict[str, Tensor]): The original weights, with or without ``module.`` before
-            every key; of a MATLAB file what the dump described in configs/refinenet/README.md has.
+        state_dict (dict[str, Tensor]): The original weights; of a MATLAB file what the dump
+            described in configs/refinenet/README.md has.
         void (str, optional): ``'first'`` or ``'last'`` if the classifier has a row for void, which
             is dropped. Default: every row is a class.
         pool_first (bool, optional): Whether chained residual pooling pools before it convolves.
@@ -58,7 +58,6 @@ def convert(
         ValueError: If an option is unknown or contradicts the file.
         KeyError: If a key belongs to no known module.
     """
-    state_dict = {re.sub(r"^module\.", "", key): value for key, value in state_dict.items()}
     if any(re.search(r"_(filter|moments)$", key) for key in state_dict):
         if void is not None or pool_first is not None:
             raise ValueError("of a MATLAB file give mat_file only, which implies the rest")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor
 
@@ -35,8 +33,7 @@ def convert(state_dict: dict[str, Tensor], pools_swapped: bool | None = None) ->
     look like older ones.
 
     Args:
-        state_dict (dict[str, Tensor]): The authors' weights, with or without ``module.`` before
-            every key.
+        state_dict (dict[str, Tensor]): The authors' weights.
         pools_swapped (bool, optional): Whether the weights were trained before 27 May 2020.
             Default: as the keys say; it must be given where strip convs have biases and the module
             is called ``spm``.
@@ -48,7 +45,6 @@ def convert(state_dict: dict[str, Tensor], pools_swapped: bool | None = None) ->
     Raises:
         ValueError: If ``pools_swapped`` is needed and missing, or contradicts the keys.
     """
-    state_dict = {re.sub(r"^module\.", "", key): value for key, value in state_dict.items()}
     state_dict = _current_strip_pooling(state_dict, pools_swapped)
     rules = [
         (r"pretrained\.conv1\.", "backbone.stem."),

@@ -26,6 +26,26 @@ def test_unknown_keys_are_named():
         convert_state_dict("hrnet", {"head.weight": torch.zeros(1)})
 
 
+@pytest.mark.parametrize(
+    ("paper", "name"),
+    [
+        ("cpnet", "cphead_6x9"),
+        ("deeplab", "jfz_deeplab_resnet101_os16"),
+        ("denseaspp", "denseaspp121"),
+        ("dsrl", "espnetv2_dsrl_s0.5"),
+        ("hanet", "layer_sin_pos2"),
+        ("hrnet", "seg_hrnet_w18_small_v1"),
+        ("refinenet", "lw_refinenet50_96x160"),
+        ("spnet", "mpm_c32"),
+    ],
+)
+def test_files_of_a_distributed_training(paper, name):
+    shapes = Case.load(paper, name).spec["keys"]
+    plain = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    wrapped = {f"module.{key}": value for key, value in plain.items()}
+    assert list(convert_state_dict(paper, wrapped)) == list(convert_state_dict(paper, plain))
+
+
 @pytest.mark.parametrize("prefix", ["", "model.", "module.model."])
 def test_hrnet_wrappers_and_what_is_dropped(prefix):
     weights = {f"{prefix}conv1.weight": torch.rand(2), "loss.criterion.weight": torch.rand(19)}
@@ -90,13 +110,32 @@ def test_hrnet_detectors_lose_their_heads():
     ]
 
 
-def test_openseg_keys_tell_inplace_abn():
+OPENSEG_BASELINE = {
+    "cls_head.0.weight": torch.rand(4, 4, 3, 3),
+    "cls_head.1.weight": torch.rand(4),
+    "cls_head.1.running_mean": torch.rand(4),
+    "cls_head.3.weight": torch.rand(2, 4, 1, 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("weights", "norm", "ours"),
+    [
+        (
+            filled("ocr_module_spatial_ocr_openseg_inplace_abn"),
+            "object_context_block.f_pixel.1",
+            "query_project.0.bn",
+        ),
+        (OPENSEG_BASELINE, "cls_head.1", "decode_head.convs.0.bn"),
+    ],
+    ids=["ocr", "baseline"],
+)
+def test_openseg_keys_tell_inplace_abn(weights, norm, ours):
     """Its parameters sit where a BN followed by an activation has none."""
-    weights = filled("ocr_module_spatial_ocr_openseg_inplace_abn")
-    weights["object_context_block.f_pixel.1.weight"][:] = -1
+    weights[f"{norm}.weight"][:] = -1
     told, refused = (convert_state_dict("hrnet", weights, inplace_abn=x) for x in (None, False))
-    assert told["query_project.0.bn.weight"].min() == pytest.approx(1 + 1e-5)
-    assert refused["query_project.0.bn.weight"].max() == -1
+    assert told[f"{ours}.weight"].min() == pytest.approx(1 + 1e-5)
+    assert refused[f"{ours}.weight"].max() == -1
 
 
 def test_openseg_baseline_without_a_bias_of_the_classifier():
