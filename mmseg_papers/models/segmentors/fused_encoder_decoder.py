@@ -343,6 +343,8 @@ def _check_numbers(parts: dict) -> None:
         for head in heads if isinstance(heads, (list, tuple)) else [heads]:
             for option in ("num_classes", "channels"):
                 value = head.get(option, 1)
+                if option == "channels" and value is None:  # HRNetV2Head's default
+                    continue
                 # Levels of a RefineNet have channels of their own.
                 values = value if isinstance(value, (list, tuple)) else [value]
                 if not all(isinstance(n, int) and n >= 1 for n in values):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmseg.models.decode_heads import FCNHead
+from mmseg.registry import MODELS
 
 from mmseg_papers.models.decode_heads import HRNetV2Head
 
@@ -41,6 +42,19 @@ def test_refuses_maps_of_other_widths():
     head = HRNetV2Head((16, 32, 64, 128), num_classes=5, norm_cfg=dict(type="BN"))
     with pytest.raises(ValueError, match=r"in_channels=\(16, 32, 64, 128\), but .*\(4, 8, 16, 160"):
         head(streams())
+
+
+def test_channels_may_be_left_to_the_head():
+    model = dict(
+        type="FusedEncoderDecoder",
+        backbone=dict(type="HighResolutionNet", arch="w18_small_v1"),
+        decode_head=dict(
+            type="HRNetV2Head", in_channels=(16, 32, 64, 128), channels=None, num_classes=3
+        ),
+        test_cfg=dict(mode="whole"),
+    )
+    with torch.device("meta"):
+        assert MODELS.build(model).decode_head.channels == 240
 
 
 def test_refuses_one_number():
