@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 from mmengine.structures import PixelData
+from mmseg.models.backbones.resnet import Bottleneck, ResNet
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -39,28 +40,43 @@ def _resnet(output_stride: int, keys: dict, depth: int) -> dict:
     return config
 
 
-def _resnext(output_stride: int, keys: dict, **options) -> dict:
+class WideBottleneck(Bottleneck):
+    """Half the expansion, for twice the inner channels and the same output."""
+
+    expansion = 2
+
+
+class WideResNet(ResNet):
+    """torchvision's ``wide_resnet50_2`` and ``wide_resnet101_2``, with ``base_channels=128``."""
+
+    arch_settings = {50: (WideBottleneck, (3, 4, 6, 3)), 101: (WideBottleneck, (3, 4, 23, 3))}
+
+
+def _strided(output_stride: int, keys: dict, **options) -> dict:
     strides, dilations = {
         32: ((1, 2, 2, 2), (1, 1, 1, 1)),
         16: ((1, 2, 2, 1), (1, 1, 1, 2)),
         8: ((1, 2, 1, 1), (1, 1, 2, 4)),
         4: ((1, 1, 1, 1), (1, 2, 4, 8)),
     }[output_stride]
-    return dict(type="ResNeXt", strides=strides, dilations=dilations, **options)
+    return dict(strides=strides, dilations=dilations, **options)
 
 
 def _light(name: str, output_stride: int, keys: dict) -> dict:
     return dict(type=name, output_stride=output_stride)
 
 
+WIDE = dict(type=WideResNet, base_channels=128, stem_channels=64)
 #: Trunk of the authors' function names -> backbone, channels (low level, source, last) and places.
 RESNET = ("backbone.layer3", "backbone.layer4"), (0, 2, 3), (256, 1024, 2048)
 TRUNKS = {
     **{f"R{depth}": (partial(_resnet, depth=depth), *RESNET) for depth in (50, 101, 152)},
-    "ResNext50": (partial(_resnext, depth=50, groups=32, base_width=4), *RESNET),
-    "ResNext101": (partial(_resnext, depth=101, groups=32, base_width=8), *RESNET),
-    "WideResNet50": (partial(_resnext, depth=50, groups=1, base_width=128), *RESNET),
-    "WideResNet101": (partial(_resnext, depth=101, groups=1, base_width=128), *RESNET),
+    "ResNext50": (partial(_strided, type="ResNeXt", depth=50, groups=32, base_width=4), *RESNET),
+    "ResNext101": (partial(_strided, type="ResNeXt", depth=101, groups=32, base_width=8), *RESNET),
+    **{
+        f"WideResNet{depth}": (partial(_strided, **WIDE, depth=depth), *RESNET)
+        for depth in (50, 101)
+    },
     "MobileNet": (
         partial(_light, "FullMobileNetV2"),
         ("backbone.layer7", "backbone.conv2"),

@@ -63,12 +63,13 @@ def _module(case: Case) -> Build:
         for r in range(len(widths))
     ]
     call = case.spec["call"]
+    planes = [case.spec["keys"][f"branches.{r}.0.conv1.weight"][0] for r in range(len(widths))]
     module = MultiResolutionModule(
         len(widths),
         BasicBlock,
         blocks,
-        list(widths),
         widths,
+        planes,
         "multi_scale_output False" not in call,
         upsample_mode="nearest" if "nearest" in call else "bilinear",
         align_corners=_align_corners(case),
@@ -164,7 +165,7 @@ def _backbone(case: Case) -> dict:
 
 
 def _segmentor(case: Case) -> Build:
-    backbone, call = _backbone(case), case.spec["call"]
+    backbone, call, keys = _backbone(case), case.spec["call"], case.spec["keys"]
     widths = list(backbone["extra"]["stage4"]["num_channels"])
     outputs = case.spec["outputs"]
     options = dict(
@@ -173,10 +174,12 @@ def _segmentor(case: Case) -> Build:
         **_norm_act(case),
     )
     head = dict(type="HRNetV2Head", in_channels=widths, **options)
-    if "out" in outputs:
+    if "aux_head.0.weight" in keys:
         return _cascade(case, backbone, head, options)
+    mixing = keys["last_layer.0.weight" if "last_layer.0.weight" in keys else "cls_head.0.weight"]
+    head.update(channels=mixing[0], kernel_size=mixing[2])
     if "head on the stride-4 stream only: 1x1 conv C -> 15C" in call:
-        head.update(in_channels=widths[:1], channels=15 * widths[0])
+        head.update(in_channels=widths[:1])
     elif "head on the stride-4 stream only" in call:
         head.update(
             type="FCNHead",
@@ -194,7 +197,19 @@ def _segmentor(case: Case) -> Build:
             test_cfg=dict(mode="whole"),
         )
     )
-    return model, lambda net, xs: {"logits": net(xs[0])}
+    (name,) = outputs
+    return model, lambda net, xs: _resized(case, {name: net(xs[0])}, options["align_corners"])
+
+
+def _resized(case: Case, logits: dict[str, Tensor], align_corners: bool) -> dict[str, Tensor]:
+    """Logits at the sizes of the case's outputs, as the authors' models return them."""
+    sizes = {name: tuple(said["shape"][2:]) for name, said in case.spec["outputs"].items()}
+    return {
+        name: nn.functional.interpolate(
+            x, sizes[name], mode="bilinear", align_corners=align_corners
+        )
+        for name, x in logits.items()
+    }
 
 
 def _cascade(case: Case, backbone: dict, coarse: dict, options: dict) -> Build:
@@ -222,13 +237,7 @@ def _cascade(case: Case, backbone: dict, coarse: dict, options: dict) -> Build:
         maps = net.extract_feat(xs[0])
         aux = net.decode_head[0](maps)
         logits = {"aux": aux, "out": net.decode_head[1](maps, aux)}
-        sizes = {name: tuple(said["shape"][2:]) for name, said in case.spec["outputs"].items()}
-        return {
-            name: nn.functional.interpolate(
-                x, sizes[name], mode="bilinear", align_corners=options["align_corners"]
-            )
-            for name, x in logits.items()
-        }
+        return _resized(case, logits, options["align_corners"])
 
     return model, run
 
