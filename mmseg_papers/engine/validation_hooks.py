@@ -85,7 +85,8 @@ class ValidationPicturesHook(Hook):
             if sample.img_path not in self._names:
                 continue
             kept = sample.new()
-            kept.pop("seg_logits", None)  # of all classes
+            if "seg_logits" in kept:
+                del kept.seg_logits  # of all classes
             picture = picture_of(image, self.bands, sample.ori_shape)
             self._drawn[self._names[sample.img_path]] = picture, kept.cpu()
 
