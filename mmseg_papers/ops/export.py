@@ -1,4 +1,7 @@
-"""Where operations compute their plain formulas: while a graph is written, or when asked."""
+"""Where operations compute their plain formulas.
+
+While others write or differentiate a graph of them, and when asked.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.autograd import forward_ad
 
 _asked = False
 
@@ -25,8 +29,16 @@ def use_references() -> Iterator[None]:
 
 
 def references_asked() -> bool:
-    """True inside :func:`use_references`."""
-    return _asked
+    """True inside :func:`use_references` and in forward-mode differentiation.
+
+    Operations have no forward-mode formulas, and PyTorch takes the tangents of a
+    ``torch.library.custom_op`` for zero without a word; those of the plain forms are right.
+
+    Returns:
+        bool: True, too, for what does not depend on a dual tensor while a level of
+        ``torch.autograd.forward_ad`` is open, as in ``torch.func.jvp`` and ``jacfwd``.
+    """
+    return _asked or getattr(forward_ad, "_current_level", -1) >= 0
 
 
 def is_exporting() -> bool:
@@ -36,12 +48,12 @@ def is_exporting() -> bool:
     (``mim run mmseg get_flops``) of PyTorch's own operations in a trace.
 
     Returns:
-        bool: True inside :func:`use_references`, too; always False for ``torch.export`` on a
+        bool: True where :func:`references_asked`, too; always False for ``torch.export`` on a
         PyTorch that cannot tell (before 2.7).
     """
     says = getattr(torch.compiler, "is_exporting", None)
     return (
-        _asked
+        references_asked()
         or torch.onnx.is_in_onnx_export()
         or torch.jit.is_tracing()
         or (says is not None and says())

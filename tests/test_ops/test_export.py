@@ -1,4 +1,4 @@
-"""use_references: every public operation computes its plain form."""
+"""use_references and forward-mode differentiation: every operation computes its plain form."""
 
 import pytest
 import torch
@@ -141,3 +141,34 @@ def test_use_references(name, layout, learns):
         assert all(map(torch.equal, ours, plain))
     else:
         torch.testing.assert_close(ours, plain)
+
+
+@pytest.fixture
+def in_float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+#: One gives classes, one is plain itself, and sums that are drawn are those of no prior.
+NOT_DIFFERENTIATED = {"upsample_argmax", "affinity_terms"}
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize("name", sorted(set(CALLS) - NOT_DIFFERENTIATED))
+def test_forward_mode_differentiation(name):
+    """Against backward-mode differentiation of the plain form."""
+    call, shapes = CALLS[name]
+    tensors, tangents = (tuple(torch.randn(s) for s in shapes) for _ in range(2))
+
+    def run(*tensors):
+        torch.manual_seed(1)  # the modules' parameters
+        result = call(getattr(ops, name), *tensors)
+        return torch.cat([y.flatten() for y in result]) if isinstance(result, tuple) else result
+
+    _, tangent = torch.func.jvp(run, tensors, tangents)
+    weights = torch.randn_like(tangent)
+    with ops.use_references():
+        gradients = torch.autograd.functional.vjp(run, tensors, weights)[1]
+    expected = sum((g * t).sum() for g, t in zip(gradients, tangents, strict=True))
+    torch.testing.assert_close((tangent * weights).sum(), expected)
