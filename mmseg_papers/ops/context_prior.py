@@ -16,6 +16,7 @@ from .affinity_loss import (
     affinity_sums_reference,
 )
 from .export import is_exporting
+from .layout import layout
 from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, no_autocast
 from .triton_device import runs_triton
@@ -218,7 +219,7 @@ def _add_product(
 
 
 def _forward(value: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
-    out = torch.empty_like(value)
+    out = torch.empty_like(value, memory_format=layout(value))
     if runs_triton(value) and groups == 1 and value.dtype != torch.float64:
         from .context_prior_triton import context_prior_triton, fits_shared_memory
 
@@ -350,7 +351,7 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
 
     @_context_prior.register_fake
     def _(value, weight, scale, shift, groups):
-        return torch.empty_like(value)
+        return torch.empty_like(value, memory_format=layout(value))
 
 else:
     _context_prior = _forward

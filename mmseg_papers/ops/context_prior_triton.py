@@ -84,7 +84,10 @@ def _channels(value: Tensor) -> int:
 def context_prior_triton(
     value: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, out: Tensor
 ) -> None:
-    """Fill ``out`` (B, C, h, w) with the contexts of ``value``; one group, at most float32."""
+    """Fill ``out`` (B, C, h, w), in a layout, with the contexts of ``value``.
+
+    One group, at most float32.
+    """
     if value.numel() == 0:
         return
     flat, result = value.flatten(2), out.view(*out.shape[:2], -1)
@@ -94,8 +97,7 @@ def context_prior_triton(
         _context_kernel[(triton.cdiv(positions, block), images)](
             flat,
             weight.contiguous(),
-            scale.to(torch.float32),
-            shift.to(torch.float32),
+            *(t.to(torch.float32).contiguous() for t in (scale, shift)),
             result,
             channels,
             positions,

@@ -91,7 +91,7 @@ def strip_gate_triton(
             x,
             *(s.permute(0, 2, 3, 1).contiguous() for s in (row, column)),
             weight.contiguous(),
-            bias,
+            bias.contiguous(),
             out,
             gate,
             *(c, row.shape[1], height, width),

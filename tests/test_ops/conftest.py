@@ -17,3 +17,11 @@ def device(request, monkeypatch):
     if request.param.endswith("without Triton"):
         monkeypatch.setattr(triton_device, "_is_installed", lambda: False)
     return request.param.split()[0]
+
+
+@pytest.fixture(params=["every second", "one value"])
+def strided(request):
+    """Gives a vector other strides; of one value, other values, too."""
+    if request.param == "one value":
+        return lambda vector: vector[:1].expand(len(vector))
+    return lambda vector: vector.repeat_interleave(2)[::2]

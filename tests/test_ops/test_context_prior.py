@@ -297,6 +297,18 @@ def test_kernel_in_the_interpreter(size, channels, memory_format, dtype):
     torch.testing.assert_close(out, expected, rtol=8 * eps, atol=8 * eps)
 
 
+@pytest.mark.triton_interpreter
+def test_kernel_reads_tensors_of_any_strides(strided, monkeypatch):
+    kernels = importlib.import_module("mmseg_papers.ops.context_prior_triton")
+    monkeypatch.setattr(kernels, "fits_shared_memory", lambda _: True)
+    value, weight, *vectors = (x.detach() for x in inputs((3, 4), 6, 1, dtype=torch.float32))
+    value = value.transpose(2, 3).contiguous().transpose(2, 3)
+    vectors = [strided(x) for x in vectors]
+    expected = context_prior(value, weight, *vectors)
+    monkeypatch.setattr(module(), "runs_triton", lambda _: True)
+    torch.testing.assert_close(context_prior(value, weight, *vectors), expected)
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])

@@ -207,6 +207,14 @@ def test_kernels_in_the_interpreter(size, memory_format):
     )
 
 
+@pytest.mark.triton_interpreter
+def test_kernel_reads_a_bias_of_any_strides(strided):
+    kernels = importlib.import_module("mmseg_papers.ops.strip_gate_triton")
+    *tensors, bias = (t.detach() for t in inputs(SIZES[0], dtype=torch.float32))
+    out, _ = kernels.strip_gate_triton(*tensors, strided(bias), False)
+    torch.testing.assert_close(out, strip_gate_reference(*tensors, strided(bias)))
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("memory_format", LAYOUTS)
