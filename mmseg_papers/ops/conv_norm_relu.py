@@ -36,5 +36,8 @@ def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     scale, shift = NormState.of(norm).affine(norm.weight, norm.bias)
     if conv.bias is not None:
         shift = torch.addcmul(shift, conv.bias, scale)
-    weight = conv.weight * scale[:, None, None, None]
+    # Folded in the norm's precision, which may be higher.
+    weight, shift = (
+        t.to(conv.weight.dtype) for t in (conv.weight * scale[:, None, None, None], shift)
+    )
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups).relu_()

@@ -27,6 +27,20 @@ def test_inference_is_one_conv(bias):
     torch.testing.assert_close(folded, conv_norm_relu_reference(x, conv, norm))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
+def test_conv_in_half_precision_and_norm_in_float32(bias, dtype):
+    conv, norm = make(nn.BatchNorm2d(6).eval(), bias)
+    conv, norm = conv.to(dtype), norm.float()
+    x = torch.randn(2, 4, 9, 7).to(dtype)
+    with torch.no_grad():
+        folded = conv_norm_relu(x, conv, norm)
+        plain = conv_norm_relu_reference(x.float(), conv.float(), norm)
+    assert folded.dtype == dtype
+    tolerance = 8 * torch.finfo(dtype).eps
+    torch.testing.assert_close(folded.float(), plain, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(6), nn.GroupNorm(3, 6).eval()])
 def test_plain_form(norm):
     conv, norm = make(norm)
