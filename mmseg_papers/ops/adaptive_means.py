@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .export import is_exporting, references_asked
 from .pool_rows import adaptive_bins
-from .precision import no_autocast
+from .precision import accumulation_dtype, no_autocast
 
 
 def adaptive_means(x: Tensor, size: int | Sequence[int]) -> Tensor:
@@ -30,11 +30,13 @@ def adaptive_means(x: Tensor, size: int | Sequence[int]) -> Tensor:
     if references_asked() or not by_products:
         return F.adaptive_avg_pool2d(x, size)
     rows, columns = (size, size) if isinstance(size, int) else size
+    wide = accumulation_dtype(x)  # the sums of many places are beyond half precision
+    y = x.to(wide)
     for bins in (rows, columns):  # twice: pool the height and turn the map by its diagonal
-        members, sizes = adaptive_bins(x.shape[2], bins, x.device)
-        with no_autocast(x):
-            x = x.transpose(2, 3) @ members.to(x.dtype) / sizes.to(x.dtype)
-    return x
+        members, sizes = adaptive_bins(y.shape[2], bins, y.device)
+        with no_autocast(y):
+            y = y.transpose(2, 3) @ members.to(wide) / sizes.to(wide)
+    return y.to(x.dtype)
 
 
 class AdaptiveMeans(nn.AdaptiveAvgPool2d):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .export import is_exporting, references_asked
 from .layout import is_channels_last
-from .precision import no_autocast
+from .precision import accumulation_dtype, no_autocast
 
 POOLINGS = ("mean", "max")
 
@@ -114,8 +114,10 @@ def bin_rows(profile: Tensor, rows: int, pooling: str = "mean") -> Tensor:
         return profile
     members, sizes = adaptive_bins(height, rows, profile.device)
     if pooling == "mean":
+        wide = accumulation_dtype(profile)  # the sums of many rows are beyond half precision
         with no_autocast(profile):
-            return profile @ members.to(profile.dtype) / sizes.to(profile.dtype)
+            means = profile.to(wide) @ members.to(wide) / sizes.to(wide)
+        return means.to(profile.dtype)
     if not profile.is_cuda and not is_exporting():
         return F.adaptive_max_pool1d(profile, rows)
     outside = ~members.T

@@ -18,3 +18,9 @@ def test_exported_once_for_every_size(size):
         expected = F.adaptive_avg_pool2d(x, size)
         torch.testing.assert_close(program.module()(x), expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(adaptive_means(x, size), expected, rtol=0, atol=0)
+
+
+def test_traced_half_precision_does_not_overflow():
+    x = torch.full((1, 2, 800, 3), 100.0, dtype=torch.float16)
+    traced = torch.jit.trace(AdaptiveMeans(1), x, check_trace=False)
+    assert traced(x).flatten().tolist() == [100.0, 100.0]

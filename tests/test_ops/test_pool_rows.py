@@ -46,6 +46,16 @@ def test_half_precision(layout, dtype):
     torch.testing.assert_close(pool_rows(x, 16).float(), expected, rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_half_precision_does_not_overflow(layout):
+    x = torch.full((1, 2, 800, 3), 100.0, dtype=torch.float16).to(memory_format=layout)
+    x.requires_grad_()
+    y = pool_rows(x, 1)
+    assert y.flatten().tolist() == [100.0, 100.0]
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(grad, torch.full_like(x, 1 / 2400))
+
+
 def test_maxima_of_bins_as_on_a_gpu(monkeypatch):
     module = import_module("mmseg_papers.ops.pool_rows")
     monkeypatch.setattr(module, "is_exporting", lambda: True)
