@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .plain_layers import is_hooked
 from .precision import accumulation_dtype
 
 ONE_VALUE = (
@@ -18,15 +19,18 @@ ONE_VALUE = (
 
 
 def is_batch_norm(norm: nn.Module) -> bool:
-    """Whether a layer is a batch norm with scale, shift and running statistics.
+    """Whether a layer is a batch norm with scale, shift and running statistics, and nothing else.
 
     Args:
         norm (nn.Module): Any layer.
 
     Returns:
-        bool: True for ``BatchNorm2d`` and ``SyncBatchNorm`` with the usual options.
+        bool: True for ``BatchNorm2d`` and ``SyncBatchNorm`` with the usual options and no hooks.
     """
-    return isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats
+    if not isinstance(norm, _BatchNorm) or is_hooked(norm):
+        return False
+    is_plain = type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+    return is_plain and norm.affine and norm.track_running_stats
 
 
 def sync_group(norm: nn.Module) -> dist.ProcessGroup | None:

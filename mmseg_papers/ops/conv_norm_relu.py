@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .batch_norm import NormState, is_batch_norm
 from .export import references_asked
+from .plain_layers import is_plain_conv
 
 
 def conv_norm_relu_reference(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
@@ -19,7 +20,7 @@ def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """Convolve, normalise and ReLU, with the norm folded into the conv's weights at inference.
 
     Where gradients or batch statistics are asked for, the norm is no batch norm, the padding is
-    not zero or the conv is of a derived class, this is the plain form.
+    not zero, the conv is of a derived class or one of them has hooks, this is the plain form.
 
     Args:
         x (Tensor): (N, C, H, W).
@@ -30,7 +31,7 @@ def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
         Tensor: (N, M, H', W').
     """
     is_inference = not torch.is_grad_enabled() and not norm.training
-    is_foldable = is_batch_norm(norm) and type(conv) is nn.Conv2d and conv.padding_mode == "zeros"
+    is_foldable = is_batch_norm(norm) and is_plain_conv(conv) and conv.padding_mode == "zeros"
     if references_asked() or not (is_inference and is_foldable):
         return conv_norm_relu_reference(x, conv, norm)
     scale, shift = NormState.of(norm).affine(norm.weight, norm.bias)

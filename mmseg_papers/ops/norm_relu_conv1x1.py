@@ -17,6 +17,7 @@ from .batch_norm import (
 )
 from .export import is_traced
 from .once_differentiable import once_differentiable
+from .plain_layers import is_plain_conv
 from .precision import accumulation_dtype, autocast_dtype, no_autocast
 
 #: Bytes of activations that are made at a time on the CPU, so that they stay in a core's cache.
@@ -39,7 +40,8 @@ def norm_relu_conv1x1(x: Tensor, norm: nn.Module, conv: nn.Conv2d, pool: bool = 
     makes the activation anew from ``x``, the only map that is kept; running statistics are updated
     once. ``SyncBatchNorm`` shares its sums between processes.
 
-    The plain form is used for other norms, empty batches, export and ``torch.compile``.
+    The plain form is used for other norms and convs, for such with hooks, empty batches, export and
+    ``torch.compile``.
 
     Args:
         x (Tensor): (N, C, H, W), floating point.
@@ -53,7 +55,8 @@ def norm_relu_conv1x1(x: Tensor, norm: nn.Module, conv: nn.Conv2d, pool: bool = 
     Raises:
         ValueError: If a batch norm has one value a channel to train on.
     """
-    if is_traced() or x.numel() == 0 or not is_batch_norm(norm):
+    is_plain = is_batch_norm(norm) and is_plain_conv(conv)
+    if is_traced() or x.numel() == 0 or not is_plain:
         return norm_relu_conv1x1_reference(x, norm, conv, pool)
     dtype = autocast_dtype(x)
     batch = Batch.of(x, norm) if norm.training else None

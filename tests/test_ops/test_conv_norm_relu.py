@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks.conv_ws import ConvWS2d
 from torch import nn
 
@@ -17,14 +18,14 @@ def make(norm, bias=False):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_inference_is_one_conv(bias):
+def test_inference_is_one_conv(bias, monkeypatch):
     conv, norm = make(nn.BatchNorm2d(6).eval(), bias)
     x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
-    norm.register_forward_pre_hook(lambda *_: pytest.fail("the norm ran by itself"))
+    expected = conv_norm_relu_reference(x, conv, norm)
+    monkeypatch.setattr(F, "batch_norm", lambda *_: pytest.fail("the norm ran by itself"))
     with torch.no_grad():
         folded = conv_norm_relu(x, conv, norm)
-    norm._forward_pre_hooks.clear()
-    torch.testing.assert_close(folded, conv_norm_relu_reference(x, conv, norm))
+    torch.testing.assert_close(folded, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -60,6 +61,16 @@ def test_other_convolutions(conv):
     x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
     with torch.no_grad():
         assert torch.equal(conv_norm_relu(x, conv, norm), conv_norm_relu_reference(x, conv, norm))
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_hooks_take_the_plain_form(part):
+    parts = make(nn.BatchNorm2d(6).eval())
+    seen = []
+    parts[part].register_forward_hook(lambda *_: seen.append(part))
+    with torch.no_grad():
+        conv_norm_relu(torch.randn(2, 4, 9, 7, dtype=torch.float64), *parts)
+    assert seen == [part]
 
 
 def test_gradients_reach_the_norm():

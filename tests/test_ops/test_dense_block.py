@@ -178,6 +178,17 @@ def test_other_norms_and_empty_batches_take_the_plain_form(size):
     assert_close(ours, plain, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("part", ["", "norm1", "conv1", "norm2", "conv2", "dropout"])
+def test_hooks_take_the_plain_form(part):
+    layers, seen = make_layers(), []
+    layers[1].get_submodule(part).register_forward_hook(lambda *_: seen.append(part))
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    dense_block(x, layers)
+    with torch.no_grad():
+        dense_block(x, layers.eval())
+    assert seen == [part, part]
+
+
 def test_refuses_a_batch_without_a_variance():
     with pytest.raises(ValueError, match=r"more than one value a channel .* larger crop_size"):
         dense_block(torch.rand(1, 3, 1, 1, dtype=torch.float64), make_layers())

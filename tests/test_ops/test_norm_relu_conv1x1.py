@@ -90,6 +90,14 @@ def test_other_norms_and_empty_batches_take_the_plain_form():
     assert torch.equal(norm_relu_conv1x1(x, norm, conv), plain)
 
 
+@pytest.mark.parametrize("part", [0, 1])
+def test_hooks_take_the_plain_form(part):
+    parts, seen = make(), []
+    parts[part].register_forward_hook(lambda *_: seen.append(part))
+    norm_relu_conv1x1(torch.randn(2, 6, 4, 4, dtype=torch.float64), *parts)
+    assert seen == [part]
+
+
 def test_refuses_a_batch_without_a_variance():
     with pytest.raises(ValueError, match=r"more than one value a channel .* larger crop_size"):
         norm_relu_conv1x1(torch.rand(1, 6, 1, 1, dtype=torch.float64), *make())

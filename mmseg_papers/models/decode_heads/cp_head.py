@@ -7,10 +7,10 @@ from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...ops import context_prior, context_prior_and_sums, gather_context
-from ...ops.batch_norm import sync_group, update_running_statistics
+from ...ops.batch_norm import is_batch_norm, sync_group, update_running_statistics
+from ...ops.plain_layers import is_hooked, is_plain_conv
 from ..layers import AggregationModule, require_plain
 from ..losses import AffinityLoss, label_of_positions
 
@@ -43,7 +43,8 @@ class CPHead(BaseDecodeHead):
         output_stride (int): The backbone's; it serves to name the crop in error messages.
             Default: 8.
         stream_training (bool): Never hold an N x N map in training either, at about the same time
-            (:func:`mmseg_papers.ops.context_prior_and_sums`). Default: False.
+            (:func:`mmseg_papers.ops.context_prior_and_sums`), unless the prior's layers have hooks.
+            Default: False.
         loss_prior_decode (dict): Of the prior. Default: ``dict(type='AffinityLoss')``.
         **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``in_index``, ``norm_cfg``,
             ``dropout_ratio``, ``loss_decode``, ``sampler`` and so on.
@@ -105,7 +106,7 @@ class CPHead(BaseDecodeHead):
                 raise ValueError(
                     f"loss_prior_decode must be AffinityLoss with stream_training=True, got {loss}"
                 )
-            if not self._normalises_by_batch:
+            if not self._can_stream:
                 raise ValueError(
                     "norm_cfg must be affine batch normalisation (BN, SyncBN) with running "
                     f"statistics with stream_training=True, got {self.norm_cfg}"
@@ -125,7 +126,7 @@ class CPHead(BaseDecodeHead):
         """
         x, value = self._aggregate(inputs)
         norm = self.prior_conv.norm
-        if torch.is_grad_enabled() or norm.training or not self._normalises_by_batch:
+        if torch.is_grad_enabled() or norm.training or not self._can_stream:
             context = gather_context(value, self.prior_conv(value))
         else:
             scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
@@ -164,7 +165,7 @@ class CPHead(BaseDecodeHead):
         """
         x, value = self._aggregate(inputs)
         label = label_of_positions(self._stack_batch_gt(batch_data_samples), self.prior_size)
-        if self.stream_training:
+        if self.stream_training and self._can_stream:
             context, loss = self._streamed(value, label)
         else:
             logits = self.prior_conv(value)
@@ -189,9 +190,9 @@ class CPHead(BaseDecodeHead):
         return {**self.loss_by_feat(scores, batch_data_samples), **losses}
 
     @property
-    def _normalises_by_batch(self) -> bool:
-        norm = self.prior_conv.norm
-        return isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats
+    def _can_stream(self) -> bool:
+        prior = self.prior_conv
+        return is_batch_norm(prior.norm) and is_plain_conv(prior.conv) and not is_hooked(prior)
 
     def _aggregate(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         x = self._transform_inputs(inputs)

@@ -15,6 +15,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ...ops import conv_of_constant_concat
+from ...ops.plain_layers import is_plain_conv
 from ..layers import ASPP, require_plain
 
 HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
@@ -37,6 +38,9 @@ class BranchProjection(ConvModule):
             Tensor: (N, out_channels, H, W).
         """
         constant, *maps = branches
+        if not is_plain_conv(self.conv):
+            constant = constant.expand(-1, -1, *maps[0].shape[2:])
+            return super().forward(torch.cat([constant, *maps], dim=1))
         x = conv_of_constant_concat(constant, maps, self.conv.weight, self.conv.bias)
         x = self.norm(x) if self.with_norm else x
         return self.activate(x) if self.with_activation else x

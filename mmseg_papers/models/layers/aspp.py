@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from ...ops.constant_concat import conv_of_constant_concat
 from ...ops.export import is_traced
+from ...ops.plain_layers import is_hooked, is_plain_conv
 from .output_stride import set_stride_and_rate
 
 #: The output stride that the rates of :class:`ASPP` are given for.
@@ -160,10 +161,10 @@ class ASPP(BaseModule):
             Tensor: (N, channels, h, w).
         """
         bottleneck, conv = self.bottleneck, self.bottleneck.conv
-        if pooled is None:
-            y = conv(torch.cat(list(maps), dim=1))
-        else:
-            y = conv_of_constant_concat(pooled, maps, conv.weight, conv.bias)
+        if pooled is None or is_hooked(bottleneck) or not is_plain_conv(conv):
+            pooled = [] if pooled is None else [pooled.expand(-1, -1, *maps[0].shape[2:])]
+            return self.dropout(bottleneck(torch.cat([*pooled, *maps], dim=1)))
+        y = conv_of_constant_concat(pooled, maps, conv.weight, conv.bias)
         if bottleneck.with_norm:
             y = bottleneck.norm(y)
         return self.dropout(bottleneck.activate(y) if bottleneck.with_activation else y)

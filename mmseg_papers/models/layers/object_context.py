@@ -9,6 +9,8 @@ from mmseg.models.utils import SelfAttentionBlock
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...ops.plain_layers import is_hooked, is_plain_conv
+
 
 def gather_objects(features: Tensor, logits: Tensor) -> Tensor:
     """One vector a class: the mean of the pixels, weighted by how much they belong to the class.
@@ -164,6 +166,8 @@ class SpatialOCR(ObjectAttention):
         """
         context = super().forward(pixels, objects)
         fuse = self.bottleneck
+        if is_hooked(fuse) or not is_plain_conv(fuse.conv):
+            return fuse(torch.cat([context, pixels], dim=1))
         of_context, of_pixels = fuse.conv.weight.split(pixels.shape[1], dim=1)
         y = F.conv2d(context, of_context, fuse.conv.bias)
         y = y.add_(F.conv2d(pixels, of_pixels))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops import MaxPool5x5, chained_pooling1x1, conv1x1_pair, resize_bicubic, upsample_add
+from ...ops.plain_layers import is_hooked, is_plain_conv
 
 FUSION_MODES = ("bilinear", "bicubic")
 
@@ -63,7 +64,8 @@ class ChainedResidualPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add the pooled context to a rectified map (N, channels, H, W); its size stays."""
         convs = self.pool_convs if self.pool_first else self.conv_pools
-        if self.pool_first and self.kernel_size == 1:
+        is_one_op = self.pool_first and self.kernel_size == 1
+        if is_one_op and all(map(is_plain_conv, convs)) and not is_hooked(self.pool):
             return chained_pooling1x1(x, [conv.weight for conv in convs])
         total = step = x
         for conv in convs:
@@ -105,7 +107,8 @@ class FeaturePath(nn.Module):
         """Adapt a map: (N, in_channels, H, W) -> (N, fusion_channels or channels, H, W)."""
         if self.fusion is None:
             return self.units(self.reduction(x))
-        if len(self.units) == 0 and self.fusion.kernel_size == (1, 1):
+        is_pair = len(self.units) == 0 and self.fusion.kernel_size == (1, 1)
+        if is_pair and is_plain_conv(self.reduction) and is_plain_conv(self.fusion):
             return conv1x1_pair(x, self.reduction.weight, self.fusion.weight)
         return self.fusion(self.units(self.reduction(x)))
 

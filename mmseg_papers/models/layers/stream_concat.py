@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor
 
 from ...ops import conv1x1_of_upsampled_concat, conv3x3_of_upsampled_concat
+from ...ops.plain_layers import is_hooked, is_plain_conv
 
 
 def select_streams(
@@ -53,6 +56,10 @@ def convolve_concat(module: ConvModule, streams: Sequence[Tensor], align_corners
         Tensor: (N, O, H_0, W_0).
     """
     conv = module.conv
+    if is_hooked(module) or not is_plain_conv(conv):
+        size = streams[0].shape[2:]
+        maps = [F.interpolate(x, size, None, "bilinear", align_corners) for x in streams[1:]]
+        return module(torch.cat([streams[0], *maps], dim=1))
     if conv.kernel_size == (1, 1):
         y = conv1x1_of_upsampled_concat(streams, conv.weight, conv.bias, align_corners)
     else:

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import adaptive_means, strip_gate, strip_means, strip_sum, upsample_add
+from ...ops.plain_layers import is_plain_conv
 from .configurable import require_layer
 
 
@@ -100,6 +101,8 @@ class StripPoolingModule(BaseModule):
         Returns:
             Tensor: (N, C, H, W).
         """
+        if not is_plain_conv(self.conv3):
+            return x * self.gate(x)
         return strip_gate(x, *self.strips(x), self.conv3.weight, self.conv3.bias)
 
 

@@ -90,6 +90,16 @@ def test_both_contexts_are_the_papers():
     torch.testing.assert_close(found["inter_conv"], (1 - prior[0]) @ value / 24)
 
 
+@pytest.mark.parametrize("part", ["", "conv", "norm"])
+def test_hooked_layers_are_called(part):
+    model, x, seen = head(stream_training=True), torch.randn(2, 8, *SIZE), []
+    model.prior_conv.get_submodule(part).register_forward_hook(lambda *_: seen.append(part))
+    model.loss([x], samples(), {})
+    with torch.no_grad():
+        model.eval()([x])
+    assert seen == [part, part]
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 @pytest.mark.parametrize("frozen", [False, True])

@@ -55,6 +55,14 @@ def test_one_value_a_row():
     torch.testing.assert_close(aspp.project(rows, maps), expected)
 
 
+def test_a_hooked_projection_equals_the_other():
+    aspp, x, seen = ASPP(6, 4, (2, 3)).double().eval(), torch.randn(2, 6, 5, 7).double(), []
+    expected = aspp(x)
+    aspp.bottleneck.register_forward_hook(lambda *_: seen.append(1))
+    torch.testing.assert_close(aspp(x), expected)
+    assert seen == [1]
+
+
 def test_without_projection():
     aspp = ASPP(6, 4, (2, 3), pool_channels=5, bottleneck_kernel=None).eval()
     with torch.no_grad():

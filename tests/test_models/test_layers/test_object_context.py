@@ -75,6 +75,14 @@ def test_fusion_equals_the_concatenation(training):
     torch.testing.assert_close(block(pixels, objects), expected, rtol=1e-10, atol=1e-10)
 
 
+def test_a_hooked_fusion_equals_the_other():
+    block, inputs, seen = randomised(SpatialOCR(8, 4, 6, **OPTIONS)), maps(), []
+    expected = block(*inputs)
+    block.bottleneck.register_forward_hook(lambda *_: seen.append(1))
+    torch.testing.assert_close(block(*inputs), expected, rtol=1e-10, atol=1e-10)
+    assert seen == [1]
+
+
 def test_batch_statistics_are_those_of_the_pixels():
     """In training the projection's BN sees H x W mixtures, not K vectors."""
     block = randomised(ObjectAttention(8, 4, **OPTIONS)).train()

@@ -1,0 +1,35 @@
+"""Where the parameters of a layer may be read in place of calling it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+def is_hooked(*modules: nn.Module) -> bool:
+    """Whether a call of modules does more than their formula.
+
+    ``torch.nn.utils.prune`` and ``spectral_norm`` make a layer's weight in a hook of its call, and
+    other tools look at what goes in and comes out: what has a hook must be called.
+
+    Args:
+        *modules (nn.Module): Any.
+
+    Returns:
+        bool: True if one of them has a hook of the forward or the backward pass.
+    """
+    return any(getattr(module, hooks) for module in modules for hooks in _HOOKS)
+
+
+def is_plain_conv(conv: nn.Module) -> bool:
+    """Whether a layer convolves with its parameters and does nothing else.
+
+    Args:
+        conv (nn.Module): Any layer.
+
+    Returns:
+        bool: True for an ``nn.Conv2d`` without hooks; False for derived classes, to which
+        ``torch.nn.utils.parametrize`` changes a layer, too.
+    """
+    return type(conv) is nn.Conv2d and not is_hooked(conv)

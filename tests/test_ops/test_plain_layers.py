@@ -1,0 +1,80 @@
+"""Which layers may be read in place of being called."""
+
+import pytest
+from mmcv.cnn.bricks.conv_ws import ConvWS2d
+from mmengine.model import revert_sync_batchnorm
+from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm
+
+from mmseg_papers.ops.batch_norm import is_batch_norm
+from mmseg_papers.ops.plain_layers import is_hooked, is_plain_conv
+
+REGISTER = (
+    nn.Module.register_forward_pre_hook,
+    nn.Module.register_forward_hook,
+    nn.Module.register_full_backward_pre_hook,
+    nn.Module.register_full_backward_hook,
+)
+
+
+class _OtherNorm(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+def test_a_conv():
+    assert is_plain_conv(nn.Conv2d(2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        ConvWS2d(2, 3, 1),
+        nn.Linear(2, 3),
+        parametrizations.weight_norm(nn.Conv2d(2, 3, 1)),
+        prune.identity(nn.Conv2d(2, 3, 1), "weight"),
+        spectral_norm(nn.Conv2d(2, 3, 1)),
+    ],
+)
+def test_other_convs(conv):
+    assert not is_plain_conv(conv)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.BatchNorm2d(2),
+        nn.SyncBatchNorm(2),
+        revert_sync_batchnorm(nn.SyncBatchNorm(2)),
+    ],
+)
+def test_a_norm(norm):
+    assert is_batch_norm(norm)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        None,
+        nn.GroupNorm(1, 2),
+        nn.BatchNorm2d(2, affine=False),
+        nn.BatchNorm2d(2, track_running_stats=False),
+        _OtherNorm(2),
+    ],
+)
+def test_other_norms(norm):
+    assert not is_batch_norm(norm)
+
+
+@pytest.mark.parametrize("register", REGISTER)
+def test_hooks(register):
+    conv, norm = nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)
+    assert not is_hooked(conv, norm)
+    handles = [register(layer, lambda *_: None) for layer in (conv, norm)]
+    assert is_hooked(nn.ReLU(), conv)
+    assert not is_plain_conv(conv)
+    assert not is_batch_norm(norm)
+    for handle in handles:
+        handle.remove()
+    assert is_plain_conv(conv)
+    assert is_batch_norm(norm)
