@@ -49,7 +49,7 @@ def _sums_kernel(
     BLOCK_QUERIES: tl.constexpr,
 ):
     image = tl.program_id(1).to(tl.int64)
-    query = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
+    query = (tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)).to(tl.int64)
     logits += image * stride_b
     label += image * positions
     dtype = sums.dtype.element_ty
@@ -58,7 +58,7 @@ def _sums_kernel(
     others = tl.zeros((BLOCK_QUERIES,), dtype)
     bce = tl.zeros((BLOCK_QUERIES,), dtype)
     for start in range(0, keys, BLOCK_KEYS):
-        key = start + tl.arange(0, BLOCK_KEYS)
+        key = (start + tl.arange(0, BLOCK_KEYS)).to(tl.int64)
         p, z, same, itself, inside = _read(
             logits, label, key, query, first_key, keys, positions, stride_k, stride_q, dtype
         )
@@ -102,8 +102,8 @@ def _gradient_kernel(
     BLOCK_QUERIES: tl.constexpr,
 ):
     image = tl.program_id(2).to(tl.int64)
-    query = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
-    key = tl.program_id(1) * BLOCK_KEYS + tl.arange(0, BLOCK_KEYS)
+    query = (tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)).to(tl.int64)
+    key = (tl.program_id(1) * BLOCK_KEYS + tl.arange(0, BLOCK_KEYS)).to(tl.int64)
     dtype = grad.dtype.element_ty
     p, _, same, itself, inside = _read(
         logits + image * stride_b,

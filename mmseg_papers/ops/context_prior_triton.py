@@ -30,8 +30,8 @@ def _context_kernel(
     TF32_CONTEXT: tl.constexpr,
 ):
     image = tl.program_id(1).to(tl.int64)
-    query = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
-    channel = tl.arange(0, CHANNELS)
+    query = (tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)).to(tl.int64)
+    channel = tl.arange(0, CHANNELS).to(tl.int64)
     has_channel, has_query = channel < channels, query < positions
     value += image * stride_b + channel[:, None] * stride_c
     of_query = tl.load(
@@ -39,7 +39,7 @@ def _context_kernel(
     )
     context = tl.zeros((CHANNELS, BLOCK_QUERIES), tl.float32)
     for start in range(0, positions, BLOCK_KEYS):
-        key = start + tl.arange(0, BLOCK_KEYS)
+        key = (start + tl.arange(0, BLOCK_KEYS)).to(tl.int64)
         has_key = key < positions
         kernels = tl.load(
             weight + key[:, None] * channels + channel[None, :],

@@ -19,14 +19,14 @@ def _forward_kernel(
 ):  # fmt: skip
     """One program gates one row of ``block_c`` channels."""
     row, first_channel = tl.program_id(0), tl.program_id(1) * block_c
-    image, y = (row // height).to(tl.int64), row % height
-    c = first_channel + tl.arange(0, block_c)
+    image, y = (row // height).to(tl.int64), (row % height).to(tl.int64)
+    c = (first_channel + tl.arange(0, block_c)).to(tl.int64)
     at_gate = (image * channels + c) * height + y
     factor = tl.load(gate_ptr + at_gate, mask=c < channels, other=0).to(dtype)
     start = image * stride_n + y * stride_h + c[:, None] * stride_c
     total = tl.zeros((block_c, block_w), dtype)
     for begin in range(0, width, block_w):
-        w = begin + tl.arange(0, block_w)
+        w = (begin + tl.arange(0, block_w)).to(tl.int64)
         inside = (c < channels)[:, None] & (w < width)[None, :]
         at = start + w[None, :] * stride_w
         value = tl.load(x_ptr + at, mask=inside, other=0).to(dtype)
@@ -47,8 +47,8 @@ def _backward_kernel(
 ):  # fmt: skip
     """One program reads one row of ``block_c`` channels of map and gradient, once."""
     row, first_channel = tl.program_id(0), tl.program_id(1) * block_c
-    image, y = (row // height).to(tl.int64), row % height
-    c = first_channel + tl.arange(0, block_c)
+    image, y = (row // height).to(tl.int64), (row % height).to(tl.int64)
+    c = (first_channel + tl.arange(0, block_c)).to(tl.int64)
     at_gate = (image * channels + c) * height + y
     factor = tl.load(gate_ptr + at_gate, mask=c < channels, other=0).to(dtype)
     start = image * stride_n + y * stride_h + c[:, None] * stride_c
@@ -57,7 +57,7 @@ def _backward_kernel(
         of_mean = tl.load(dmean_ptr + at_gate, mask=c < channels, other=0).to(dtype) / width
     total = tl.zeros((block_c, block_w), dtype)
     for begin in range(0, width, block_w):
-        w = begin + tl.arange(0, block_w)
+        w = (begin + tl.arange(0, block_w)).to(tl.int64)
         inside = (c < channels)[:, None] & (w < width)[None, :]
         at = start + w[None, :] * stride_w
         value = tl.load(x_ptr + at, mask=inside, other=0).to(dtype)

@@ -37,7 +37,7 @@ def _gate_kernel(
 ):
     """Gate (places x channels) = sigmoid(relu(row + column) W^T + bias), and x times it."""
     p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)  # within an image
-    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    c = (tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)).to(tl.int64)
     n = tl.program_id(2).to(tl.int64)
     has_p, has_c = p < height * width, c < channels
     row_place = (n * height + p // width) * depth
@@ -56,7 +56,7 @@ def _gate_kernel(
         logits += tl.dot(strips.to(w_tile.dtype), w_tile, allow_tf32=TF32)
     logits += tl.load(bias + c, has_c, 0.0).to(tl.float32)[None, :]
     value = 1 / (1 + tl.exp(-logits))
-    offset = n * stride_n + p[:, None] * stride_p + c[None, :] * stride_c
+    offset = n * stride_n + p[:, None].to(tl.int64) * stride_p + c[None, :] * stride_c
     mask = has_p[:, None] & has_c[None, :]
     if KEEP_GATE:
         tl.store(gate + offset, value.to(gate.dtype.element_ty), mask)

@@ -30,9 +30,9 @@ def _strip_sums_kernel(
     BLOCK_W: tl.constexpr,
 ):
     """Rows of a block of channels, whole, and what they add to the columns."""
-    n, chunk = tl.program_id(1).to(tl.int64), tl.program_id(2)
-    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
-    w = tl.arange(0, BLOCK_W)
+    n, chunk = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    c = (tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)).to(tl.int64)
+    w = tl.arange(0, BLOCK_W).to(tl.int64)
     has_c, has_w = c < channels, w < width
     place = x + n * stride_n + c[:, None] * stride_c + w[None, :] * stride_w
     plane = n * channels + c

@@ -3,13 +3,14 @@
     python -m tests.test_ops.compile_kernels CAPABILITY SHARED_BYTES DTYPE LAYOUT
 
 The operations' own calls say what is compiled: launches are caught and compiled instead. Prints a
-line for each kernel and its pointers, and exits with 1 if one does not compile or needs more shared
-memory than SHARED_BYTES.
+line for each kernel and its pointers, and exits with 1 if one does not compile, needs more shared
+memory than SHARED_BYTES or finds a block's place in memory by 32-bit products.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 
 import torch
@@ -30,6 +31,8 @@ from mmseg_papers.ops import upsample_argmax_triton as argmax
 from mmseg_papers.ops import upsample_cross_entropy_triton as cross_entropy
 from mmseg_papers.ops.precision import accumulation_dtype
 
+#: What takes a block to its place in memory; in 32 bits it overflows in an image of 2**31 values.
+NARROW_PRODUCT = re.compile(r"arith\.muli .*: tensor<[\dx]+xi32>")
 TYPES = {
     torch.float16: "fp16",
     torch.bfloat16: "bf16",
@@ -75,6 +78,8 @@ def catch_launches(capability: int, shared_bytes: int) -> dict[str, str]:
             return
         shared = kernel.metadata.shared
         problem = f"{shared} bytes of shared memory" if shared > shared_bytes else ""
+        if narrow := NARROW_PRODUCT.search(kernel.asm["ttir"]):
+            problem = f"a product of indices in 32 bits: {narrow.group()}"
         found[key] = found.get(key) or problem
 
     JITFunction.run = compile_instead
