@@ -76,7 +76,8 @@ def dense_block(
             keeping their outputs. Default: False.
 
     Returns:
-        Tensor: (N, C + sum of the layers' output channels, H, W), channels_last.
+        Tensor: (N, C + sum of the layers' output channels, H, W), channels_last. In training the
+        backward pass reads it, so it must not be changed in place.
 
     Raises:
         ValueError: If a layer does not read the channels that are there, or a batch norm has one
@@ -168,7 +169,7 @@ def _infer(
         shift, kernel2, dilation = shift.to(x.dtype), conv2.weight.to(x.dtype), conv2.dilation[0]
         offset = None if conv2.bias is None else conv2.bias.to(x.dtype)
         for rows, wider in _bands(x.shape[2], dilation, 4 * len(kernel) / channels):
-            h = relu_conv1x1(buffer[:, wider, :, read], affine, kernel, shift, relu=True)
+            h = positions(relu_conv1x1(buffer[:, wider, :, read], affine, kernel, shift, relu=True))
             y = _conv3x3(h, kernel2, offset, dilation)
             start = rows.start - wider.start
             buffer[:, rows, :, write] = y[:, start : start + rows.stop - rows.start]
@@ -375,7 +376,7 @@ def _conv1(buffer: Tensor, mean: Tensor, variance: Tensor, layer: _Layer, t: _Te
     if layer.norm1 is not None:
         norm1 = layer.norm1.filled(mean[layer.read], variance[layer.read])
         affine = norm1.affine(t.weight1, t.bias1)
-    return relu_conv1x1(buffer[..., layer.read], affine, t.kernel1.flatten(1), t.offset1)
+    return positions(relu_conv1x1(buffer[..., layer.read], affine, t.kernel1.flatten(1), t.offset1))
 
 
 def _relu_norm2(z: Tensor, norm2: NormState, t: _Tensors) -> Tensor:

@@ -86,9 +86,9 @@ class _NormReluConv1x1(torch.autograd.Function):
         z = relu_conv1x1(x, norm.affine(weight, bias), kernel.flatten(1), offset, pool=pool)
         ctx.save_for_backward(x_map, norm.mean, norm.variance, weight, bias, kernel, offset)
         if not ctx.uses_batch:
-            return maps(z), None, None
+            return z, None, None
         ctx.mark_non_differentiable(norm.mean, norm.variance)
-        return maps(z), norm.mean, norm.variance
+        return z, norm.mean, norm.variance
 
     @staticmethod
     @once_differentiable
@@ -143,12 +143,18 @@ def relu_conv1x1(
         relu (bool): Whether a second ReLU follows the product. Default: False.
 
     Returns:
-        Tensor: (N, H, W, M), with ``pool`` (N, H // 2, W // 2, M).
+        Tensor: (N, M, H, W), with ``pool`` (N, M, H // 2, W // 2), a channels_last map. It is no
+        view, which autograd would not let a caller change in place.
     """
     images, height, width, channels = x.shape
     size = (height // 2, width // 2) if pool else (height, width)
-    z = x.new_empty(images, *size, len(kernel))
-    z_rows = z.flatten(0, 2)
+    z = torch.empty(
+        (images, len(kernel), *size),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last,
+    )
+    z_rows = positions(z).flatten(0, 2)
     kernel = (kernel / 4 if pool else kernel).t().contiguous()
     total, part = _Scratch(x), _Scratch(x)
     for views, rows in _strips(x, pool):

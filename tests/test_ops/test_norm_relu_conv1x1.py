@@ -70,6 +70,14 @@ def test_keeps_its_input_and_no_activation(pool):
     assert [t.numel() for t in maps] == [x.numel()]
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("pool", [False, True])
+def test_the_result_may_be_changed_in_place(pool, training):
+    parts, x = make().train(training), torch.randn(2, 6, 7, 9, dtype=torch.float64)
+    expected = run(lambda *args: norm_relu_conv1x1(*args).relu(), parts, x, pool)
+    assert_close(run(lambda *args: norm_relu_conv1x1(*args).relu_(), parts, x, pool), expected)
+
+
 def test_autocast():
     parts = make(dtype=torch.float32)
     x = torch.randn(2, 6, 7, 9)

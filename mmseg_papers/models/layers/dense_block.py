@@ -92,7 +92,7 @@ class DenseBlock(nn.Sequential):
             x (Tensor): (N, C, H, W).
 
         Returns:
-            Tensor: (N, C + sum of the layers' growth_channels, H, W).
+            Tensor: (N, C + sum of the layers' growth_channels, H, W), not to be changed in place.
         """
         return dense_block(
             x, self, newest_first=self.newest_first, relu=self.relu, recompute=self.with_cp
