@@ -31,7 +31,7 @@ def test_a_conv():
     [
         ConvWS2d(2, 3, 1),
         nn.Linear(2, 3),
-        parametrizations.weight_norm(nn.Conv2d(2, 3, 1)),
+        parametrizations.spectral_norm(nn.Conv2d(2, 3, 1)),
         prune.identity(nn.Conv2d(2, 3, 1), "weight"),
         spectral_norm(nn.Conv2d(2, 3, 1)),
     ],
