@@ -37,4 +37,5 @@ def test_kernels_compile(capability, dtype, layout, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(": ok") >= 14
+    # In float64 PyTorch computes what three kernels do.
+    assert done.stdout.count(": ok") >= (13 if dtype == "float64" else 16)
