@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -21,7 +20,8 @@ from .batch_norm import (
 from .export import is_traced
 from .layout import layout
 from .once_differentiable import once_differentiable
-from .precision import autocast_dtype, no_autocast
+from .plain_layers import is_hooked, is_plain_conv
+from .precision import accumulation_dtype, autocast_dtype, no_autocast
 from .triton_device import runs_triton
 
 #: Blocks of one autograd function. More keep fewer block inputs, and make more maps anew at a time.
@@ -90,27 +90,17 @@ def _is_fusible(block: nn.Module) -> bool:
     shortcut = block.downsample
     if shortcut is not None and not (isinstance(shortcut, nn.Sequential) and len(shortcut) == 2):
         return False
-    layers = _layers(block)
     return (
         type(block.relu) is nn.ReLU
+        and not is_hooked(block, block.relu)
         and all(
-            type(conv) is nn.Conv2d
+            is_plain_conv(conv)
             and conv.bias is None
             and conv.padding_mode == "zeros"
             and not isinstance(conv.padding, str)
             and is_batch_norm(norm)
-            for conv, norm in layers
+            for conv, norm in _layers(block)
         )
-        and not any(map(_has_hooks, [block, block.relu, *chain.from_iterable(layers)]))
-    )
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
     )
 
 
@@ -295,6 +285,7 @@ def _shared_moments(
     # Only the statistics are wanted. With scale and shift they are in the dtype of those.
     affine = norm.weight, norm.bias
     _, mean, invstd = torch.native_batch_norm(y, *affine, None, None, True, 0.0, 0.0)
+    mean, invstd = mean.to(accumulation_dtype(y)), invstd.to(accumulation_dtype(y))
     count = y[:, 0].numel()
     sums = torch.cat([count * mean, mean.new_tensor([count])])
     dist.all_reduce(sums, group=group)
@@ -316,8 +307,9 @@ def _normalise_backward(
     statistics = mean, invstd.square().reciprocal_(), mean, invstd, False, 0.0
     g, g_weight, g_bias = backward(grad, y, weight, *statistics, [True] * 3)
     if layer.group is not None:
-        count = g_bias.new_tensor([y[:, 0].numel()])
-        sums = torch.cat([g_bias, g_weight, count]).to(mean.dtype)
+        wide = accumulation_dtype(y)
+        count = torch.tensor([y[:, 0].numel()], dtype=wide, device=y.device)
+        sums = torch.cat([g_bias.to(wide), g_weight.to(wide), count])
         dist.all_reduce(sums, group=layer.group)
         mean_g, mean_dot = (sums[:-1] / sums[-1]).chunk(2)
         slope = weight * invstd.square() * mean_dot

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from mmseg.models.backbones.resnet import BasicBlock
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -59,6 +60,10 @@ OPERATIONS = {
     ),
     "dense block": (
         lambda x: ops.dense_block(x, [_DenseLayer().double()]),
+        [(1, 3, 4, 4)],
+    ),
+    "residual blocks": (
+        lambda x: ops.residual_blocks(x, [BasicBlock(3, 3).double()]),
         [(1, 3, 4, 4)],
     ),
 }

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from mmseg_papers.__main__ import picture_file
 from mmseg_papers.apis import load_model
-from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.apis.configs import require_parts, resolved_config
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.losses import label_of_positions
 
@@ -151,6 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         config = resolved_config(args.config)
         config.merge_from_dict(args.cfg_options or {})
+        require_parts(config, "model", "test_dataloader")
         model = load_model(config, args.checkpoint, "cpu")
         if not isinstance(model.decode_head, CPHead):
             head = type(model.decode_head).__name__

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_papers.__main__ import picture_file, positive
-from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.apis.configs import require_parts, resolved_config
 from mmseg_papers.datasets.height_statistics import (
     count_classes,
     entropy,
@@ -93,6 +93,7 @@ def main() -> None:
     try:
         config = resolved_config(args.config)
         config.merge_from_dict(args.cfg_options or {})
+        require_parts(config, "train_dataloader")
         datasets = source_datasets(config.train_dataloader.dataset)
         classes = datasets[0].metainfo["classes"]
         counts = sum(
