@@ -140,6 +140,23 @@ def subtract_statistics_gradient(
 
 
 @torch.no_grad()
+def next_momentum(norm: nn.Module) -> float:
+    """Count one more batch, and tell its weight in a batch norm's running statistics.
+
+    Args:
+        norm (nn.Module): A batch norm with running statistics.
+
+    Returns:
+        float: Without ``momentum``, that of the average over all batches.
+    """
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked += 1
+    if norm.momentum is not None:
+        return norm.momentum
+    return 0.0 if norm.num_batches_tracked is None else 1 / float(norm.num_batches_tracked)
+
+
+@torch.no_grad()
 def update_running_statistics(
     norm: nn.Module, mean: Tensor, variance: Tensor, count: int | Tensor
 ) -> None:
@@ -151,10 +168,7 @@ def update_running_statistics(
         variance (Tensor): (C,), of the batch, biased.
         count (int or Tensor): Values a channel, at least 2.
     """
-    norm.num_batches_tracked += 1
-    momentum = norm.momentum
-    if momentum is None:  # the average over all batches
-        momentum = 1 / float(norm.num_batches_tracked)
+    momentum = next_momentum(norm)
     unbiased = variance * (count / (count - 1))
     for running, batch in ((norm.running_mean, mean), (norm.running_var, unbiased)):
         # As PyTorch's, unseen by autograd: an earlier pass may have saved the buffer.

@@ -29,16 +29,23 @@ def use_references() -> Iterator[None]:
 
 
 def references_asked() -> bool:
-    """True inside :func:`use_references` and in forward-mode differentiation.
+    """True inside :func:`use_references`, ``torch.func`` transforms and forward-mode derivatives.
 
     Operations have no forward-mode formulas, and PyTorch takes the tangents of a
-    ``torch.library.custom_op`` for zero without a word; those of the plain forms are right.
+    ``torch.library.custom_op`` for zero without a word; ``torch.func`` transforms no autograd
+    function of ours. The plain forms are right in all.
 
     Returns:
         bool: True, too, for what does not depend on a dual tensor while a level of
         ``torch.autograd.forward_ad`` is open, as in ``torch.func.jvp`` and ``jacfwd``.
     """
-    return _asked or getattr(forward_ad, "_current_level", -1) >= 0
+    return _asked or getattr(forward_ad, "_current_level", -1) >= 0 or _is_transformed()
+
+
+def _is_transformed() -> bool:
+    """True inside ``torch.func.grad``, ``vmap`` and the like; not known while compiling."""
+    look = getattr(torch._C._functorch, "peek_interpreter_stack", None)
+    return look is not None and not is_compiling() and look() is not None
 
 
 def is_exporting() -> bool:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn.modules import module as torch_module
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
 def is_hooked(*modules: nn.Module) -> bool:
-    """Whether a call of modules does more than their formula.
+    """Whether a call of modules does more than their class's ``forward``.
 
-    ``torch.nn.utils.prune`` and ``spectral_norm`` make a layer's weight in a hook of its call, and
-    other tools look at what goes in and comes out: what has a hook must be called.
+    ``torch.nn.utils.prune`` and ``spectral_norm`` make a layer's weight in a hook of its call,
+    ``Module.compile`` and MMEngine's ``activation_checkpointing`` replace a module's own call, and
+    other tools look at what goes in and comes out: such modules must be called.
 
     Args:
         *modules (nn.Module): Any.
 
     Returns:
-        bool: True if one of them has a hook of the forward or the backward pass.
+        bool: True if one of them, or all modules, have a hook of the forward or the backward pass,
+        or one has a call of its own.
     """
-    return any(getattr(module, hooks) for module in modules for hooks in _HOOKS)
+    return bool(torch_module._has_any_global_hook()) or any(
+        "forward" in vars(module)
+        or getattr(module, "_compiled_call_impl", None) is not None
+        or any(getattr(module, hooks) for hooks in _HOOKS)
+        for module in modules
+    )
 
 
 def is_plain_conv(conv: nn.Module) -> bool:

@@ -27,9 +27,10 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
         x (Tensor): Floating point.
 
     Returns:
-        torch.dtype: Autocast's under ``torch.autocast``, else that of ``x``.
+        torch.dtype: Autocast's under ``torch.autocast``, which leaves float64 alone; else that of
+        ``x``.
     """
-    if not _is_autocast(x):
+    if not _is_autocast(x) or x.dtype == torch.float64:
         return x.dtype
     return torch.get_autocast_gpu_dtype() if x.is_cuda else torch.get_autocast_cpu_dtype()
 

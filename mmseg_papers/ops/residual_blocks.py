@@ -14,6 +14,7 @@ from .batch_norm import (
     ONE_VALUE,
     NormState,
     is_batch_norm,
+    next_momentum,
     sync_group,
     update_running_statistics,
 )
@@ -41,8 +42,9 @@ def residual_blocks(x: Tensor, blocks: Sequence[nn.Module]) -> Tensor:
     A block is conv - BN - ReLU - conv - BN (- ReLU - conv - BN), plus its input or conv - BN of it,
     and a ReLU. The plain form keeps a map behind each conv and another behind each ReLU. Here the
     convs' outputs are kept, and the input of every fourth block; the backward pass makes the others
-    anew, four blocks at a time, by normalising and adding, never by a conv. Running statistics are
-    updated once. ``SyncBatchNorm`` shares its sums between processes.
+    anew, four blocks at a time, by normalising and adding, never by a conv. The peak falls by less
+    where a wide stage of few blocks is the last. Running statistics are updated once.
+    ``SyncBatchNorm`` shares its sums between processes.
 
     The plain form is used without gradients, for other norms, convs, activations or shortcuts,
     where a block has plug-in layers or ``with_cp`` or a layer has hooks, and for empty batches,
@@ -56,7 +58,8 @@ def residual_blocks(x: Tensor, blocks: Sequence[nn.Module]) -> Tensor:
             form.
 
     Returns:
-        Tensor: (N, M, H', W'), of the last block; not to be changed in place while training.
+        Tensor: (N, M, H', W'), of the last block; while training, neither it nor a parameter is to
+        be changed in place before the backward pass.
 
     Raises:
         ValueError: If a batch norm has one value a channel to train on.
@@ -85,14 +88,15 @@ def _layers(block: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
 
 
 def _is_fusible(block: nn.Module) -> bool:
+    if "conv1" not in block._modules:  # it wraps one
+        return False
     if getattr(block, "with_cp", False) or getattr(block, "with_plugins", False):
         return False
-    shortcut = block.downsample
-    if shortcut is not None and not (isinstance(shortcut, nn.Sequential) and len(shortcut) == 2):
-        return False
+    shortcut = [] if block.downsample is None else [block.downsample]
     return (
-        type(block.relu) is nn.ReLU
-        and not is_hooked(block, block.relu)
+        all(type(s).forward is nn.Sequential.forward and len(s) == 2 for s in shortcut)
+        and type(block.relu) is nn.ReLU
+        and not is_hooked(block, block.relu, *shortcut)
         and all(
             is_plain_conv(conv)
             and conv.bias is None
@@ -248,7 +252,7 @@ def _train_norm(
     if norm.training and group is None and not runs_triton(y):
         _check_count(y)
         running = norm.running_mean, norm.running_var
-        statistics = *running, True, _next_momentum(norm), norm.eps
+        statistics = *running, True, next_momentum(norm), norm.eps
         z, mean, invstd = torch.native_batch_norm(y, norm.weight, norm.bias, *statistics)
         return _add_relu(z, added, relu), mean, invstd
     if not norm.training:
@@ -256,11 +260,11 @@ def _train_norm(
     elif group is None:
         _check_count(y)
         mean, variance = torch.batch_norm_update_stats(
-            y, norm.running_mean, norm.running_var, _next_momentum(norm)
+            y, norm.running_mean, norm.running_var, next_momentum(norm)
         )
         invstd = torch.rsqrt(variance + norm.eps)
     else:
-        mean, variance, total = _shared_moments(y, norm, group)
+        mean, variance, total = _shared_moments(y, group)
         update_running_statistics(norm, mean, variance, total)
         invstd = torch.rsqrt(variance + norm.eps)
     return _normalise(y, mean, invstd, norm.weight, norm.bias, added, relu), mean, invstd
@@ -271,27 +275,17 @@ def _check_count(y: Tensor) -> None:
         raise ValueError(ONE_VALUE)
 
 
-def _next_momentum(norm: nn.Module) -> float:
-    """The weight of one more batch in the running statistics."""
-    norm.num_batches_tracked += 1
-    # Without momentum, the average over all batches.
-    return 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-
-
-def _shared_moments(
-    y: Tensor, norm: nn.Module, group: dist.ProcessGroup
-) -> tuple[Tensor, Tensor, Tensor]:
+def _shared_moments(y: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, biased variance and number of the values a channel in all processes of a group."""
-    # Only the statistics are wanted. With scale and shift they are in the dtype of those.
-    affine = norm.weight, norm.bias
-    _, mean, invstd = torch.native_batch_norm(y, *affine, None, None, True, 0.0, 0.0)
-    mean, invstd = mean.to(accumulation_dtype(y)), invstd.to(accumulation_dtype(y))
+    # Without any, or in half precision, the results would be in that, too.
+    unused = torch.zeros(2, y.shape[1], dtype=accumulation_dtype(y), device=y.device)
+    mean, variance = torch.batch_norm_update_stats(y, *unused, 0.0)
     count = y[:, 0].numel()
     sums = torch.cat([count * mean, mean.new_tensor([count])])
     dist.all_reduce(sums, group=group)
     total = sums[-1]
     shared = sums[:-1] / total
-    squares = count * (invstd.square().reciprocal_() + (mean - shared).square_())
+    squares = count * (variance + (mean - shared).square_())
     dist.all_reduce(squares, group=group)
     return shared, squares / total, total
 
@@ -305,15 +299,19 @@ def _normalise_backward(
         statistics = None, None, mean, invstd, True, layer.eps
         return backward(grad, y, weight, *statistics, [True] * 3)
     statistics = mean, invstd.square().reciprocal_(), mean, invstd, False, 0.0
-    g, g_weight, g_bias = backward(grad, y, weight, *statistics, [True] * 3)
+    mask = [layer.group is None, True, True]
+    g, g_weight, g_bias = backward(grad, y, weight, *statistics, mask)
     if layer.group is not None:
         wide = accumulation_dtype(y)
         count = torch.tensor([y[:, 0].numel()], dtype=wide, device=y.device)
         sums = torch.cat([g_bias.to(wide), g_weight.to(wide), count])
         dist.all_reduce(sums, group=layer.group)
         mean_g, mean_dot = (sums[:-1] / sums[-1]).chunk(2)
-        slope = weight * invstd.square() * mean_dot
-        offset = weight * invstd * mean_g - mean * slope
-        g.addcmul_(y, slope.to(g.dtype)[:, None, None], value=-1)
-        g -= offset.to(g.dtype)[:, None, None]
+        scale = weight * invstd
+        slope = scale * invstd * mean_dot
+        scale, slope, shift = (
+            v[:, None, None] for v in (scale, slope, mean * slope - scale * mean_g)
+        )
+        g = torch.addcmul(shift, grad.to(wide), scale).addcmul_(y.to(wide), slope, value=-1)
+        g = g.to(y.dtype)
     return g, g_weight, g_bias

@@ -174,3 +174,21 @@ def test_forward_mode_differentiation(name):
         gradients = torch.autograd.functional.vjp(run, tensors, weights)[1]
     expected = sum((g * t).sum() for g, t in zip(gradients, tangents, strict=True))
     torch.testing.assert_close((tangent * weights).sum(), expected)
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize("name", sorted(set(CALLS) - NOT_DIFFERENTIATED))
+def test_functional_transforms(name):
+    """``torch.func.vjp`` gives the gradients of the plain form."""
+    call, shapes = CALLS[name]
+    tensors = tuple(torch.randn(s) for s in shapes)
+
+    def run(*tensors):
+        torch.manual_seed(1)  # the modules' parameters
+        result = call(getattr(ops, name), *tensors)
+        return sum(y.square().sum() for y in result) if isinstance(result, tuple) else result.sum()
+
+    ours = torch.func.vjp(run, *tensors)[1](torch.ones(()))
+    with ops.use_references():
+        plain = torch.autograd.functional.vjp(run, tensors, torch.ones(()))[1]
+    torch.testing.assert_close(ours, plain)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from mmseg_papers.ops import residual_blocks, residual_blocks_reference
 
@@ -120,11 +121,32 @@ def test_keeps_the_convs_outputs_and_what_goes_into_every_fourth_block(kind, pla
     assert values_kept(residual_blocks, blocks, x) == ours + ends + CHANNELS  # the result
 
 
-def test_two_processes_share_the_statistics(tmp_path):
+@pytest.mark.parametrize("case", ["images", "a blank image", "one value each"])
+def test_two_processes_share_the_statistics(case, tmp_path):
+    x = make_map((2, 1, 1) if case == "one value each" else SIZES[0])
+    if case == "a blank image":
+        x[1] = 0
     blocks, sync = make_blocks(), make_blocks(norm="SyncBN")
-    assert_two_processes_share_statistics(
-        residual_blocks, blocks, sync, make_map(), tmp_path / "store"
-    )
+    assert_two_processes_share_statistics(residual_blocks, blocks, sync, x, tmp_path / "store")
+
+
+def test_the_shared_backward_pass_rounds_once(monkeypatch):
+    """In half precision as PyTorch's, which subtracts the statistics' part before it rounds."""
+    module = importlib.import_module("mmseg_papers.ops.residual_blocks")
+    monkeypatch.setattr(module.dist, "all_reduce", lambda *_, **__: None)
+    y = make_map((4, 16, 16)) + 5
+    grad = y.square()  # most of it goes through the statistics
+    weight = torch.rand(CHANNELS, dtype=torch.float64)
+    errors = []
+    for group in (None, object()):
+        mean, variance, _ = module._shared_moments(y, group)
+        layer = module._Layer((), 0.0, True, group)
+        vectors = mean, variance.rsqrt(), weight
+        exact, *_ = module._normalise_backward(grad, y, *vectors, layer)
+        y16, vectors = y.bfloat16(), [v.float() for v in vectors]
+        rounded, *_ = module._normalise_backward(grad.bfloat16(), y16, *vectors, layer)
+        errors.append((rounded - exact).norm() / exact.norm())
+    assert errors[1] < 1.1 * errors[0]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -141,23 +163,38 @@ def test_autocast(layout):
         assert error < 0.02, name
 
 
-@pytest.mark.parametrize("change", ["norm", "activation", "bias", "hook", "shortcut"])
+CHANGES = {
+    "norm": lambda block: setattr(block, "bn1", nn.InstanceNorm2d(2, affine=True).double()),
+    "activation": lambda block: setattr(block, "relu", nn.LeakyReLU(0.1)),
+    "bias": lambda block: setattr(block, "conv1", nn.Conv2d(CHANNELS, 2, 1).double()),
+    "shortcut": lambda block: setattr(block, "downsample", nn.AvgPool2d(1)),
+    "hook of a conv": lambda block: block.conv2.register_forward_hook(lambda m, i, y: 2 * y),
+    "hook of the shortcut": lambda block: block.downsample.register_forward_hook(
+        lambda m, i, y: 2 * y
+    ),
+    "own forward": lambda block: setattr(block, "forward", lambda x: 2 * x),
+    "norm's own forward": lambda block: setattr(block.bn2, "forward", lambda x: 2 * x),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_other_blocks_take_their_own_way(change):
-    blocks, seen = make_blocks(), []
-    if change == "norm":
-        blocks[1].bn1 = nn.InstanceNorm2d(CHANNELS // 4, affine=True).double()
-    elif change == "activation":
-        blocks[1].relu = nn.LeakyReLU(0.1)
-    elif change == "bias":
-        blocks[1].conv1 = nn.Conv2d(CHANNELS, CHANNELS // 4, 1).double()
-    elif change == "hook":
-        blocks[1].conv2.register_forward_hook(lambda *_: seen.append(1))
-    else:
-        blocks[1].downsample = nn.AvgPool2d(1)
-    x = make_map()
-    ours, plain = run(residual_blocks, blocks, x), run(residual_blocks_reference, blocks, x)
-    assert_close(ours, plain, rtol=1e-9, atol=1e-11)
-    assert len(seen) == (2 if change == "hook" else 0)
+    blocks, x = make_blocks(), make_map()
+    CHANGES[change](blocks[3])
+    ours, plain = (
+        function(x.clone().requires_grad_(), blocks)
+        for function in (residual_blocks, residual_blocks_reference)
+    )
+    torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-11)
+
+
+def test_a_wrapped_block_is_called():
+    blocks = make_blocks()
+    blocks[1] = checkpoint_wrapper(blocks[1])
+    seen = []
+    blocks[1].register_forward_hook(lambda *_: seen.append(1))
+    residual_blocks(make_map().requires_grad_(), blocks).sum().backward()
+    assert seen == [1]
 
 
 def test_inference_is_the_plain_form():
@@ -181,6 +218,14 @@ def test_refuses_a_batch_without_a_variance():
 
 def test_an_empty_batch_takes_the_plain_form():
     blocks, x = make_blocks().eval(), make_map((0, 4, 5))
+    assert_close(run(residual_blocks, blocks, x), run(residual_blocks_reference, blocks, x))
+
+
+def test_an_uncounted_norm():
+    blocks, x = make_blocks(), make_map()
+    for norm in (blocks[0].bn1, blocks[1].bn1):
+        norm.num_batches_tracked = None
+    blocks[1].bn1.momentum = None
     assert_close(run(residual_blocks, blocks, x), run(residual_blocks_reference, blocks, x))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.model import Sequential
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
+from mmseg.models.utils import ResLayer
 from torch import Tensor, nn
 
 from ...ops import residual_blocks
@@ -33,7 +34,7 @@ def fuse_residual_stages(model: nn.Module) -> None:
         model (nn.Module): Any; its modules, their names and parameters stay.
     """
     for stage in model.modules():
-        is_plain = isinstance(stage, Sequential) and type(stage).forward is nn.Sequential.forward
+        is_plain = type(stage) in (Sequential, ResLayer)
         if is_plain and len(stage) and all(type(block).forward in FORWARDS for block in stage):
             # Another object would not be the one that hooks and initialisation know.
             stage.__class__ = ResidualStage

@@ -7,6 +7,8 @@ import pickle
 import pytest
 import torch
 from mmseg.models.backbones import HRNet, ResNet, ResNetV1c
+from mmseg.models.backbones.resnet import BasicBlock
+from mmseg.models.utils import ResLayer
 
 from mmseg_papers.models.backbones import AtrousResNet, HighResolutionNet, PluginResNetV1c
 from mmseg_papers.models.layers import ResidualStage, fuse_residual_stages
@@ -79,3 +81,16 @@ def test_copies_and_pickles():
         assert other.layer1[0].conv1 is not network.layer1[0].conv1
         x = torch.rand(2, 3, 64, 64)
         torch.testing.assert_close(other(x), network(x))
+
+
+class _Stage(ResLayer):
+    def train(self, mode=True):
+        super().train(mode)
+        self[0].eval()
+        return self
+
+
+def test_a_stage_of_ones_own_stays():
+    network = torch.nn.ModuleList([_Stage(BasicBlock, 4, 4, 2), ResLayer(BasicBlock, 4, 4, 2)])
+    fuse_residual_stages(network)
+    assert [type(stage) for stage in network] == [_Stage, ResidualStage]
