@@ -22,7 +22,7 @@ def is_hooked(*modules: nn.Module) -> bool:
         bool: True if one of them, or all modules, have a hook of the forward or the backward pass,
         or one has a call of its own.
     """
-    return bool(torch_module._has_any_global_hook()) or any(
+    return any(getattr(torch_module, f"_global{hooks}") for hooks in _HOOKS) or any(
         "forward" in vars(module)
         or getattr(module, "_compiled_call_impl", None) is not None
         or any(getattr(module, hooks) for hooks in _HOOKS)
