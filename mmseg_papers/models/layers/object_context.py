@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmseg.models.utils import SelfAttentionBlock
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
+from ...ops.batch_norm import is_batch_norm
 from ...ops.plain_layers import is_hooked, is_plain_conv
 
 
@@ -43,7 +43,8 @@ class ObjectAttention(SelfAttentionBlock):
     The similarity of a pixel and an object is the product of their projections; a soft-max over the
     objects makes the weights of the mixture. The projection of the mixture back to ``in_channels``
     is applied to the K object vectors instead of the H x W pixels: the weights sum to 1, so both
-    commute, batch norm in evaluation included. Keys are those of ``mmseg``'s block.
+    commute, batch norm in evaluation included. Any other norm, and a projection with hooks, is
+    called on the pixels. Keys are those of ``mmseg``'s block.
 
     Args:
         in_channels (int): Channels of pixels, objects and result.
@@ -105,22 +106,25 @@ class ObjectAttention(SelfAttentionBlock):
         query = self.query_project(pooled).flatten(2)
         key = self.key_project(objects).flatten(2) * self.channels**-0.5
         weight = torch.matmul(key.transpose(1, 2), query).softmax(dim=1)  # (N, K, H W)
-        out = self.out_project
-        value = out.conv(self.value_project(objects))
+        out, value = self.out_project, self.value_project(objects)
+        projects_objects = is_plain_conv(out.conv) and not is_hooked(out)
         # Statistics of a batch are those of the pixels, so in training the norm waits for them.
-        is_affine = not out.with_norm or (
-            not out.norm.training
-            and isinstance(out.norm, (_BatchNorm, nn.Identity))
-            and getattr(out.norm, "running_mean", True) is not None
+        norms_objects = (
+            projects_objects and out.with_norm and is_batch_norm(out.norm) and not out.norm.training
         )
-        if out.with_norm and is_affine:
+        if projects_objects:
+            value = out.conv(value)
+        if norms_objects:
             value = out.norm(value)
         context = torch.matmul(value.flatten(2), weight.to(value))
         context = context.unflatten(2, pooled.shape[2:])
-        if not is_affine:
-            context = out.norm(context)
-        if out.with_activation:
-            context = out.activate(context)
+        if not projects_objects:
+            context = out(context)
+        else:
+            if out.with_norm and not norms_objects:
+                context = out.norm(context)
+            if out.with_activation:
+                context = out.activate(context)
         if self.scale > 1:
             context = F.interpolate(
                 context, pixels.shape[2:], mode="bilinear", align_corners=self.align_corners

@@ -3,10 +3,19 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmseg.models.utils import SelfAttentionBlock
+from torch import nn
 
 from mmseg_papers.models.layers import ObjectAttention, SpatialOCR, gather_objects
 
 OPTIONS = dict(norm_cfg=dict(type="BN"), act_cfg=dict(type="ReLU"))
+
+
+class ActivatedBatchNorm(nn.BatchNorm2d):
+    """Batch norm and activation in one layer, as ``InPlaceABN``."""
+
+    def forward(self, x):
+        return F.leaky_relu(super().forward(x))
 
 
 def maps(size=(9, 13), classes=7):
@@ -26,12 +35,7 @@ def randomised(block):
 def plain_attention(block, pixels, objects):
     """The context is mixed first and projected for every pixel, as published."""
     pooled = F.max_pool2d(pixels, block.scale)
-    query = block.query_project(pooled).flatten(2).transpose(1, 2)
-    key = block.key_project(objects).flatten(2)
-    value = block.value_project(objects).flatten(2).transpose(1, 2)
-    weight = (query @ key * block.channels**-0.5).softmax(-1)
-    context = (weight @ value).transpose(1, 2).unflatten(2, pooled.shape[2:])
-    context = block.out_project(context)
+    context = SelfAttentionBlock.forward(block, pooled, objects)
     if block.scale == 1:
         return context
     size = pixels.shape[2:]
@@ -47,8 +51,9 @@ def plain_attention(block, pixels, objects):
         dict(type="BN", track_running_stats=False),
         None,
         dict(type="GN", num_groups=2),
+        dict(type=ActivatedBatchNorm),
     ],
-    ids=["bn", "bn of the batch", "none", "gn"],
+    ids=["bn", "bn of the batch", "none", "gn", "abn"],
 )
 def test_attention_equals_the_plain_formula(training, scale, norm_cfg):
     options = dict(scale=scale, norm_cfg=norm_cfg, act_cfg=dict(type="ReLU"))
@@ -64,6 +69,17 @@ def test_attention_equals_the_plain_formula(training, scale, norm_cfg):
         strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("part", ["", "conv", "norm"])
+def test_hooks_of_the_projection_see_the_pixels_and_change_them(part):
+    block, inputs, seen = randomised(ObjectAttention(8, 4, **OPTIONS)).eval(), maps(), []
+    block.out_project.get_submodule(part).register_forward_hook(
+        lambda _, xs, y: seen.append(xs[0].shape) or y.cos()
+    )
+    expected = plain_attention(block, *inputs)
+    torch.testing.assert_close(block(*inputs), expected, rtol=1e-10, atol=1e-10)
+    assert seen == [(2, 8 if part == "norm" else 4, 9, 13)] * 2
 
 
 @pytest.mark.parametrize("training", [True, False])
