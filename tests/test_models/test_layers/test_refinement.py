@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from mmseg_papers.models.layers import (
     ChainedResidualPooling,
@@ -59,6 +60,21 @@ def test_light_path_equals_its_two_convs():
     path = FeaturePath(6, 4, 4, num_units=0, kernel_size=1).double()
     x = torch.rand(2, 6, 5, 5, dtype=torch.float64)
     torch.testing.assert_close(path(x), path.fusion(path.reduction(x)))
+
+
+@pytest.mark.parametrize("part", ["reduction", "fusion"])
+def test_convs_of_a_light_path_are_called_if_they_are_pruned_or_hooked(part):
+    path, seen = FeaturePath(6, 4, 4, num_units=0, kernel_size=1), []
+    conv = getattr(path, part)
+    prune.l1_unstructured(conv, "weight", 0.5)
+    x = torch.rand(2, 6, 5, 5)
+    for _ in range(2):
+        path(x).sum().backward()  # pruning makes the weight anew in each call
+    assert ((conv.weight_orig.grad == 0) == (conv.weight_mask == 0)).all()
+    prune.remove(conv, "weight")
+    conv.register_forward_hook(lambda *_: seen.append(part))
+    path(x)
+    assert seen == [part]
 
 
 @pytest.mark.parametrize("options", [{}, dict(align_corners=False), dict(fusion_mode="bicubic")])
