@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ class FolderDataset(BaseSegDataset):
             or ``[(0, 0), (255, 1)]`` for masks of 0 and 255.
         label_colors (Sequence[Sequence[int]], optional): RGB of each class in the label maps, if
             these are colour pictures.
-        void_colors (Sequence[Sequence[int]]): RGB of pixels without a class. Default: none.
+        void_colors (Sequence[Sequence[int]], optional): RGB of pixels without a class. Default:
+            none.
         data_prefix (dict): ``img_path`` and ``seg_map_path``, folders below ``data_root``, searched
             with their sub-folders but no hidden ones. Without ``seg_map_path`` there are no labels.
         ann_file (str): Text file below ``data_root`` with the names of the pairs to use, without
@@ -44,7 +46,7 @@ class FolderDataset(BaseSegDataset):
     Raises:
         TypeError: If ``classes`` is a single string.
         ValueError: If names occur twice, colours are no RGB or not one a class, ``label_values``
-            are no pairs, or options contradict each other.
+            are no pairs of whole numbers, or options contradict each other.
         FileNotFoundError: If a folder holds no image, or files have no partner; names them.
     """
 
@@ -55,7 +57,7 @@ class FolderDataset(BaseSegDataset):
         palette: Sequence[Sequence[int]] | None = None,
         label_values: Mapping[int, int] | Sequence[tuple[int, int]] | None = None,
         label_colors: Sequence[Sequence[int]] | None = None,
-        void_colors: Sequence[Sequence[int]] = (),
+        void_colors: Sequence[Sequence[int]] | None = None,
         **kwargs,
     ) -> None:
         if isinstance(classes, str):
@@ -65,18 +67,9 @@ class FolderDataset(BaseSegDataset):
             )
         if len(set(classes)) < len(classes):
             raise ValueError(f"classes must differ from each other, got {tuple(classes)}")
-        options = dict(palette=palette, label_colors=label_colors, void_colors=void_colors)
-        for option, colors in options.items():
-            for color in () if colors is None else colors if np.iterable(colors) else (colors,):
-                if not (
-                    np.iterable(color)
-                    and len(color) == 3
-                    and all(value in range(256) for value in color)
-                ):
-                    raise ValueError(
-                        f"{option} must hold RGB colours of three whole numbers in 0..255, as in "
-                        f"[(0, 0, 0), (255, 0, 0)], got {color!r}"
-                    )
+        palette = _rgb("palette", palette)
+        label_colors = _rgb("label_colors", label_colors)
+        void_colors = _rgb("void_colors", void_colors) or []
         for option, colors in (("palette", palette), ("label_colors", label_colors)):
             if colors is not None and len(colors) != len(classes):
                 raise ValueError(
@@ -96,16 +89,17 @@ class FolderDataset(BaseSegDataset):
                 "colours without a class in void_colors"
             )
         try:
-            self.label_values = None if label_values is None else dict(label_values)
+            pairs = label_values.items() if isinstance(label_values, Mapping) else label_values
+            self.label_values = None if pairs is None else {index(v): index(i) for v, i in pairs}
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "label_values must hold pairs of value and class index, as in [(0, 0), (255, 1)], "
-                f"got {label_values!r}"
+                "label_values must hold pairs of value and class index, whole numbers, as in "
+                f"[(0, 0), (255, 1)], got {label_values!r}"
             ) from error
         self.label_colors = None
         if label_colors is not None:
-            self.label_colors = {tuple(color): i for i, color in enumerate(label_colors)}
-            self.label_colors.update({tuple(color): 255 for color in void_colors})
+            self.label_colors = {color: i for i, color in enumerate(label_colors)}
+            self.label_colors.update(dict.fromkeys(void_colors, 255))
             if len(self.label_colors) < len(label_colors) + len(void_colors):
                 raise ValueError("label_colors and void_colors must differ from each other")
         metainfo = dict(classes=tuple(classes))
@@ -176,6 +170,26 @@ class FolderDataset(BaseSegDataset):
                 else f"ann_file {self.ann_file} is empty; give names without suffix, one a line"
             )
         return {name: images[name] for name in names}
+
+
+def _rgb(option: str, colors: Sequence[Sequence[int]] | None) -> list[tuple[int, int, int]] | None:
+    """The colours of an option as tuples of ints; lists and arrays may hold them."""
+    if colors is None:
+        return None
+    found = []
+    kinds = (Sequence, np.ndarray)
+    for color in colors if isinstance(colors, kinds) and np.iterable(colors) else (colors,):
+        try:
+            rgb = tuple(map(index, color)) if isinstance(color, kinds) else ()
+        except TypeError:
+            rgb = ()
+        if len(rgb) != 3 or not all(value in range(256) for value in rgb):
+            raise ValueError(
+                f"{option} must hold RGB colours of three whole numbers in 0..255, as in "
+                f"[(0, 0, 0), (255, 0, 0)], got {color!r}"
+            )
+        found.append(rgb)
+    return found
 
 
 def files_by_name(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path]:

@@ -88,7 +88,7 @@ def test_label_values(root):
     mask[:3] = 255
     write_labels(root, mask)
     assert set(np.unique(labels(root)[0])) == {0, 255}  # 255 is ignored: only 0 is taught
-    for label_values in ({0: 0, 255: 1}, [(0, 0), (255, 1)]):
+    for label_values in ({0: 0, 255: 1}, [(0, 0), (255, 1)], np.array([(0, 0), (255, 1)])):
         assert labels(root, label_values=label_values)[0].sum() == 27
 
 
@@ -141,6 +141,24 @@ def test_label_colors(root):
     assert (label[4:] == 1).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_colours_in_arrays(root, dtype):
+    write_colors(root)
+    colors, void = np.array(COLORS, dtype), np.zeros((1, 3), dtype)
+    lists = dict(palette=COLORS[::-1], label_colors=COLORS, void_colors=[(0, 0, 0)])
+    arrays = dict(palette=colors[::-1], label_colors=list(colors), void_colors=void)
+    expected, dataset = build(root, **lists), build(root, **arrays)
+    assert dataset.metainfo["palette"] == expected.metainfo["palette"]
+    assert dataset.label_colors == expected.label_colors
+    np.testing.assert_array_equal(dataset[0]["gt_seg_map"], expected[0]["gt_seg_map"])
+
+
+def test_no_void_colours(root):
+    write_colors(root)
+    options = dict(label_colors=COLORS, void_colors=None)
+    assert set(build(root, **options).label_colors) == set(COLORS)
+
+
 def test_unknown_colours_are_named(root):
     write_colors(root)
     with pytest.raises(ValueError, match=r"a\.png holds 1 colours .*\(0, 0, 0\) in 1 pixels"):
@@ -184,6 +202,11 @@ def test_two_files_of_one_name(root):
         (dict(palette=(300, 0, 0)), ValueError, r"palette must hold RGB .* 0\.\.255.*, got 300"),
         (dict(palette=[(300, 0, 0)] * 2), ValueError, r"palette .* got \(300, 0, 0\)"),
         (dict(palette=5), ValueError, "palette .* got 5"),
+        (dict(palette=np.array(5)), ValueError, r"palette .* got array\(5\)"),
+        (dict(palette=np.zeros((2, 3))), ValueError, r"palette .* got array\(\[0\., 0"),
+        (dict(palette=[(0.0, 0, 0), (1, 1, 1)]), ValueError, r"palette .* got \(0\.0, 0, 0\)"),
+        (dict(palette=dict.fromkeys(COLORS)), ValueError, r"palette .* got \{"),
+        (dict(palette=[{0: 1, 1: 1, 2: 1}] * 2), ValueError, r"palette .* got \{0: 1"),
         (dict(label_colors=["red", "tan"]), ValueError, "label_colors .* got 'red'"),
         (
             dict(label_colors=[(0, 0, 0, 255)] * 2),
@@ -198,6 +221,9 @@ def test_two_files_of_one_name(root):
             r"label_values .* \[\(0, 0\), \(255, 1\)\], got \['{0:0', '255:1}'\]",
         ),
         (dict(label_values=255), ValueError, "label_values .* got 255"),
+        (dict(label_values=["ab", "cd"]), ValueError, r"label_values .* got \['ab', 'cd'\]"),
+        (dict(label_values=[(0, 0.5)]), ValueError, r"label_values .* got \[\(0, 0\.5\)\]"),
+        (dict(label_values={"0": 0}), ValueError, "label_values .* got {'0': 0}"),
         (dict(label_colors=COLORS, label_values={}), ValueError, "not both"),
         (dict(label_colors=COLORS, void_colors=COLORS[:1]), ValueError, "must differ"),
         (dict(void_colors=COLORS), ValueError, "void_colors .* give label_colors"),
