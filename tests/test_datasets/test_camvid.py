@@ -25,6 +25,7 @@ def tutorial(tmp_path):
             (source / folder).mkdir(parents=True)
             for i in range(count):
                 cv2.imwrite(str(source / folder / f"{i:04}.png"), content)
+            (source / folder / "._0000.png").write_bytes(b"of macOS")
     return source
 
 
@@ -47,7 +48,7 @@ def test_converts_what_the_data_set_reads(tutorial, tmp_path):
     assert convert(tutorial, target).stderr.startswith(f"{target} exists")
 
 
-@pytest.mark.parametrize("fault", ["frame", "empty frame", "label", "value", "size"])
+@pytest.mark.parametrize("fault", ["frame", "empty frame", "label", "value", "255", "size"])
 def test_faults_leave_nothing_behind(tutorial, tmp_path, fault):
     label, frame = tutorial / "testannot" / "0232.png", tutorial / "test" / "0232.png"
     if fault == "frame":
@@ -62,6 +63,9 @@ def test_faults_leave_nothing_behind(tutorial, tmp_path, fault):
     elif fault == "value":
         cv2.imwrite(str(label), np.full((3, 4), 12, np.uint8))
         message = "0232 must have one channel with values 0..10 or none, got shape (3, 4) and [12]"
+    elif fault == "255":
+        cv2.imwrite(str(label), np.full((3, 4), 255, np.uint8))
+        message = f"{label} holds the value 255, must hold 0..11"
     else:
         cv2.imwrite(str(label), np.zeros((3, 5), np.uint8))
         message = "the label map of 0232 is 5 x 3 and its image 4 x 3 pixels (width x height)"

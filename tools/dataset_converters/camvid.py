@@ -32,7 +32,7 @@ def convert(source: Path, target: Path) -> None:
     """
     members = []
     for split, count in SPLITS.items():
-        frames = sorted((source / split).glob("*.png"))
+        frames = sorted((source / split).glob("[!.]*.png"))  # macOS leaves ._NAME.png
         if len(frames) != count:
             raise FileNotFoundError(
                 f"{source / split} holds {len(frames)} PNG frames, expected {count}; SOURCE must "
@@ -47,6 +47,8 @@ def _samples(source: Path, members: list[tuple[str, Path]]) -> Iterator[Sample]:
         annotation = source / f"{split}annot" / frame.name
         require_files(annotation)
         label = np.array(Image.open(annotation))
+        if (label == 255).any():  # would pass as ours
+            raise ValueError(f"{annotation} holds the value 255, must hold 0..{VOID}")
         yield split, frame.stem, frame, np.where(label == VOID, 255, label)
 
 
