@@ -120,8 +120,11 @@ def output_folder(path: str) -> Path:
 
 
 def picture_file(path: str) -> Path:
-    """A picture to write, for ``argparse``; a name without a suffix gets ``.png``."""
-    return Path(path) if Path(path).suffix else Path(f"{path}.png")
+    """A picture to write, for ``argparse``; without a picture's suffix a name gets ``.png``."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    formats = FigureCanvasBase.get_supported_filetypes()
+    return Path(path if Path(path).suffix[1:].lower() in formats else f"{path}.png")
 
 
 def positive(text: str) -> int:

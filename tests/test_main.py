@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
 import mmseg_papers
-from mmseg_papers.__main__ import main
+from mmseg_papers.__main__ import main, picture_file
 from mmseg_papers.apis.configs import packaged_configs
 
 NAME = "hrnetv2_w48_4xb3-120k_cityscapes-512x1024"
@@ -102,3 +103,17 @@ def test_config_on_own_data_in_a_process_of_its_own(tmp_path):
 def test_own_data_needs_both_options():
     with pytest.raises(SystemExit):
         main(["config", NAME, "--classes", "road"])
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("b", "b.png"),
+        ("b.v1", "b.v1.png"),
+        ("run.1/b", "run.1/b.png"),
+        ("b.svg", "b.svg"),
+        ("b.PNG", "b.PNG"),
+    ],
+)
+def test_a_picture_has_the_suffix_of_one(name, file):
+    assert picture_file(name) == Path(file)
