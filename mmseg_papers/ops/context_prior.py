@@ -15,6 +15,7 @@ from .affinity_loss import (
     affinity_sums_gradient,
     affinity_sums_reference,
 )
+from .batch_norm import ONE_VALUE
 from .export import is_exporting
 from .layout import layout
 from .once_differentiable import once_differentiable
@@ -152,7 +153,7 @@ def context_prior_and_sums(
 
     Raises:
         NotImplementedError: If the plain form is asked for and processes share the statistics.
-        ValueError: If the shapes do not fit.
+        ValueError: If the shapes do not fit, or the statistics would be those of one value.
     """
     _check(value, weight, groups)
     if is_exporting():
@@ -265,6 +266,8 @@ class _Streamed(torch.autograd.Function):
                 total = torch.tensor(count, device=value.device)
                 dist.all_reduce(total, group=group)
                 count = int(total)
+            if count == 1:
+                raise ValueError(ONE_VALUE)
 
         def mean_of(x: Tensor) -> Tensor:
             total = x.sum((0, 2))

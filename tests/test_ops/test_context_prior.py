@@ -212,6 +212,12 @@ def test_refusals(change, message):
         context_prior(**{**arguments, **change})
 
 
+def test_refuses_statistics_of_one_value():
+    tensors, label = inputs((1, 1), 4, 1), torch.zeros(1, 1, dtype=torch.int64)
+    with pytest.raises(ValueError, match="more than one value a channel while training"):
+        context_prior_and_sums(tensors[0][:1], *tensors[1:], label)
+
+
 def _one_of_two(rank, store, tensors, label, results):
     dist.init_process_group("gloo", store=dist.FileStore(store, 2), rank=rank, world_size=2)
     value, *parameters = tensors
