@@ -60,7 +60,7 @@ def convert_state_dict(
         dict[str, Tensor]: Weights that load strictly.
 
     Raises:
-        ValueError: If the paper is unknown.
+        ValueError: If the paper is unknown, or keys are there with and without ``module.``.
         TypeError: If a value is no tensor or array.
         KeyError: If a key is neither used nor known to be superfluous; names them.
     """
@@ -76,6 +76,12 @@ def convert_state_dict(
     tensors = {
         re.sub(r"^module\.", "", key): torch.as_tensor(value) for key, value in state_dict.items()
     }
+    if len(tensors) < len(state_dict):
+        twice = [key for key in tensors if key in state_dict and f"module.{key}" in state_dict]
+        raise ValueError(
+            f"{len(twice)} keys of the checkpoint are there with and without 'module.': "
+            f"{', '.join(twice[:5])}{', ..' * (len(twice) > 5)}; keep one of each"
+        )
     return CONVERTERS[paper](tensors, **options)
 
 

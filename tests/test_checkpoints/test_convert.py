@@ -26,6 +26,12 @@ def test_unknown_keys_are_named():
         convert_state_dict("hrnet", {"head.weight": torch.zeros(1)})
 
 
+def test_keys_with_and_without_the_prefix_do_not_become_one():
+    weights = {f"{prefix}conv1.weight": torch.rand(1) for prefix in ("module.", "")}
+    with pytest.raises(ValueError, match=r"1 keys .* without 'module\.': conv1\.weight; keep one"):
+        convert_state_dict("hrnet", weights)
+
+
 @pytest.mark.parametrize(
     ("paper", "name"),
     [
