@@ -98,6 +98,9 @@ class HeightAttention(BaseModule):
     target's height and multiplied with it. Where paper and code differ we follow the code: pooling
     is one adaptive pooling to the coarse height, and the encoding is :func:`sinusoid_table`.
 
+    Hooks belong on its convs: ``HeightAttentionMixin`` does not call the module, but :meth:`pool`
+    and :meth:`attention`.
+
     Args:
         low_channels (int): Channels of the source.
         high_channels (int): Channels of the target.
