@@ -115,8 +115,8 @@ class HeightAttentionMixin:
                 if mode == "loss" and i not in self._passing.gated:
                     raise RuntimeError(
                         f"height_attention.places[{i}] gated nothing: target {target.name!r} is "
-                        "not called, since its owner takes only its weights; choose a module "
-                        "before or behind it"
+                        "not called, since its owner takes only its parts; choose a module before "
+                        "or behind it"
                     )
             return result
         finally:

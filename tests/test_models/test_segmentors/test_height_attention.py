@@ -190,11 +190,11 @@ def test_a_stage_of_a_cascade_runs_twice_in_training():
 
 
 def test_a_place_without_effect():
-    """HRNet's head takes the weights of its convolution, which is never called."""
-    decode_head = head("HRNetV2Head", in_channels=(8, 12), in_index=(0, 1))
-    place = dict(CONVS, target="decode_head.convs.0", high_channels=20)
+    """The head calls the parts of its pyramid, never the pyramid."""
+    decode_head = head("PlainDeepLabV3PlusHead", c1_in_channels=8)
+    place = dict(CONVS, target="decode_head.aspp", high_channels=40)
     model = build([place], decode_head=decode_head, position=None).train()
-    with pytest.raises(RuntimeError, match=r"places\[0\] gated nothing: .*decode_head\.convs\.0"):
+    with pytest.raises(RuntimeError, match=r"places\[0\] gated nothing: .*decode_head\.aspp"):
         model(images(2), labelled(2), mode="loss")
 
 
