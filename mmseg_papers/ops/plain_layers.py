@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import nn
-from torch.nn.modules import module as torch_module
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -13,16 +12,18 @@ def is_hooked(*modules: nn.Module) -> bool:
 
     ``torch.nn.utils.prune`` and ``spectral_norm`` make a layer's weight in a hook of its call,
     ``Module.compile`` and MMEngine's ``activation_checkpointing`` replace a module's own call, and
-    other tools look at what goes in and comes out: such modules must be called.
+    other tools look at what goes in and comes out: such modules must be called. Hooks of all
+    modules (``register_module_forward_hook``) do not count: profilers set them, to see what is
+    computed.
 
     Args:
         *modules (nn.Module): Any.
 
     Returns:
-        bool: True if one of them, or all modules, have a hook of the forward or the backward pass,
-        or one has a call of its own.
+        bool: True if one of them has a hook of the forward or the backward pass, or a call of its
+        own.
     """
-    return any(getattr(torch_module, f"_global{hooks}") for hooks in _HOOKS) or any(
+    return any(
         "forward" in vars(module)
         or getattr(module, "_compiled_call_impl", None) is not None
         or any(getattr(module, hooks) for hooks in _HOOKS)
