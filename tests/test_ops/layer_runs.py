@@ -1,10 +1,10 @@
 """What layers in a row make, learn and keep, by an operation and by its plain form."""
 
 import copy
-import multiprocessing
 
 import torch
-import torch.distributed as dist
+
+from .two_processes import in_two_processes
 
 
 def run(function, layers, x, **options):
@@ -48,14 +48,12 @@ def values_kept(function, layers, x, **options):
     return sum(n for _, n in kept.values()) // x[:, 0].numel()
 
 
-def _one_of_two(rank, store, function, layers, x, upstream, results):
-    dist.init_process_group("gloo", store=dist.FileStore(store, 2), rank=rank, world_size=2)
+def _one_of_two(rank, function, layers, x, upstream):
     x = x[rank : rank + 1].requires_grad_()
     y = function(x, layers)
     parameters = list(layers.parameters())
     grads = torch.autograd.grad(y, [x, *parameters], upstream[rank : rank + 1])
-    tensors = [y.detach(), *grads, *layers.buffers()]
-    results.put((rank, [t.numpy() for t in tensors]))
+    return [y.detach(), *grads, *layers.buffers()]
 
 
 def assert_two_processes_share_statistics(function, layers, sync, x, store):
@@ -64,18 +62,7 @@ def assert_two_processes_share_statistics(function, layers, sync, x, store):
     whole = list(run(function, layers, x).values())
     torch.manual_seed(2)
     upstream = torch.randn(whole[0].shape, dtype=x.dtype)
-    fork = multiprocessing.get_context("fork")
-    results = fork.Queue()
-    arguments = (str(store), function, sync, x, upstream, results)
-    processes = [fork.Process(target=_one_of_two, args=(r, *arguments)) for r in range(2)]
-    for process in processes:
-        process.start()
-    found = sorted((results.get(timeout=60) for _ in processes), key=lambda item: item[0])
-    for process in processes:
-        process.join()
-    pairs = [
-        [torch.from_numpy(t) for t in pair] for pair in zip(*(f[1] for f in found), strict=True)
-    ]
+    pairs = in_two_processes(_one_of_two, store, function, sync, x, upstream)
     count = 2 + len(list(layers.parameters()))
     for pair, expected in zip(pairs[:2], whole[:2], strict=True):  # result, gradient of the input
         torch.testing.assert_close(torch.cat(pair), expected, rtol=1e-9, atol=1e-11)

@@ -1,7 +1,6 @@
 """context_prior and context_prior_and_sums against their plain forms."""
 
 import importlib
-import multiprocessing
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from mmseg_papers.ops.context_prior import (
 )
 
 from .test_upsample_add import LargeResults
+from .two_processes import in_two_processes
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 CASES = [((3, 4), 6, 1), ((3, 4), 6, 2), ((1, 1), 4, 1), ((5, 3), 7, 1)]
@@ -218,17 +218,14 @@ def test_refuses_statistics_of_one_value():
         context_prior_and_sums(tensors[0][:1], *tensors[1:], label)
 
 
-def _one_of_two(rank, store, tensors, label, results):
-    dist.init_process_group("gloo", store=dist.FileStore(store, 2), rank=rank, world_size=2)
+def _one_of_two(rank, tensors, label):
     value, *parameters = tensors
     value = value.detach()[rank : rank + 1].requires_grad_()
     context, sums, used = context_prior_and_sums(
         value, *parameters, label[rank : rank + 1], process_group=dist.group.WORLD
     )
     grads = torch.autograd.grad(context.sum() + sums.square().sum(), (value, *parameters))
-    results.put(
-        (rank, [x.detach().numpy() for x in (context, sums, *used[:2], *grads)], used.count)
-    )
+    return [torch.tensor(used.count), context, sums, *used[:2], *grads]
 
 
 def test_two_processes_share_the_statistics(tmp_path):
@@ -236,18 +233,8 @@ def test_two_processes_share_the_statistics(tmp_path):
     tensors, label = inputs((3, 4), 6, 1), torch.randint(0, 4, (2, 12))
     context, sums, used = context_prior_and_sums(*tensors, label)
     grads = torch.autograd.grad(context.sum() + sums.square().sum(), tensors)
-    spawn = multiprocessing.get_context("fork")
-    results = spawn.Queue()
-    arguments = (str(tmp_path / "store"), tensors, label, results)
-    processes = [spawn.Process(target=_one_of_two, args=(r, *arguments)) for r in range(2)]
-    for process in processes:
-        process.start()
-    found = sorted((results.get(timeout=60) for _ in processes), key=lambda item: item[0])
-    for process in processes:
-        process.join()
-    (_, a, count), (_, b, _) = found
-    assert count == used.count
-    parts = [[torch.from_numpy(x) for x in pair] for pair in zip(a, b, strict=True)]
+    counts, *parts = in_two_processes(_one_of_two, tmp_path / "store", tensors, label)
+    assert counts == [used.count] * 2
     for pair, whole, dim in zip(parts[:2], (context, sums), (0, 1), strict=True):
         torch.testing.assert_close(torch.cat(pair, dim), whole)
     for pair, whole in zip(parts[2:4], used[:2], strict=True):
