@@ -1,12 +1,17 @@
 """Semantic-segmentation papers for MMSegmentation: importing registers every module."""
 
 import sys
+import warnings
 from contextlib import redirect_stdout
 
 from .stack import installed_line
 
 #: The OpenMMLab line this process runs on: ``'onedl'`` or ``'openmmlab'``.
 LINE = installed_line()
+
+# A pure mmcv advises at each import to install another one; `python -m mmseg_papers check` says
+# what it lacks, and a config that needs it says so, too.
+warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
 
 # onedl-mmsegmentation 1.4.2 prints while it is imported; on stdout that would end up in
 # `python -m mmseg_papers config NAME > config.py`.

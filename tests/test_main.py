@@ -22,6 +22,12 @@ def test_check(capsys):
     assert torch.__version__ in printed
 
 
+def test_a_command_does_not_advise_another_mmcv():
+    command = [sys.executable, "-W", "default", "-m", "mmseg_papers", "check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "mmcv-lite" not in done.stderr
+
+
 @pytest.mark.parametrize("verb", ["benchmark", "export"])
 def test_tools_are_verbs(verb, capfd):
     assert main([verb, "--help"]) == 0
