@@ -30,7 +30,12 @@ from .gate_rows import gate_rows, gate_rows_reference
 from .max_pool5x5 import MaxPool5x5, max_pool5x5, max_pool5x5_reference
 from .norm_relu_conv1x1 import norm_relu_conv1x1, norm_relu_conv1x1_reference
 from .pool_rows import bin_rows, pool_rows, pool_rows_reference, pool_width
-from .residual_blocks import residual_blocks, residual_blocks_reference
+from .residual_blocks import (
+    BlockDescription,
+    residual_blocks,
+    residual_blocks_reference,
+    resnet_block,
+)
 from .resize_bicubic import resize_bicubic
 from .strip_gate import strip_gate, strip_gate_reference, strip_sum, strip_sum_reference
 from .strip_means import strip_means, strip_means_reference
@@ -51,6 +56,7 @@ from .upsampled_concat import (
 
 __all__ = [
     "AdaptiveMeans",
+    "BlockDescription",
     "Conv1x1OfUpsampledConcat",
     "MaxPool5x5",
     "PriorStatistics",
@@ -97,6 +103,7 @@ __all__ = [
     "residual_blocks",
     "residual_blocks_reference",
     "resize_bicubic",
+    "resnet_block",
     "strip_gate",
     "strip_gate_reference",
     "strip_means",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,56 @@ from .triton_device import runs_triton
 
 #: Blocks of one autograd function. More keep fewer block inputs, and make more maps anew at a time.
 BLOCKS_AT_A_TIME = 4
+#: Activation -> its largest value; the least is 0.
+TOPS = {nn.ReLU: math.inf, nn.ReLU6: 6.0}
+
+
+class BlockDescription(NamedTuple):
+    """What a block computes: layers in a row, and perhaps a shortcut around them.
+
+    Args:
+        layers (Sequence[tuple]): Each a conv, the norm behind it, and the activation behind that,
+            an ``nn.ReLU``, ``nn.ReLU6`` or None. The last one comes after the sum.
+        shortcut (tuple[nn.Module, ...], optional): What is added to the last norm's output: ``()``
+            for the block's input, (conv, norm) for theirs of it, None for nothing. Default: ``()``.
+        relu_first (bool): Whether the layers get max(0, x) of the block's input x, which the
+            shortcut has as it is. Default: False.
+        parts (Sequence[nn.Module]): Other modules that a call of the block would call. Default: ().
+    """
+
+    layers: Sequence[tuple[nn.Module, nn.Module, nn.Module | None]]
+    shortcut: tuple[nn.Module, ...] | None = ()
+    relu_first: bool = False
+    parts: Sequence[nn.Module] = ()
+
+
+def resnet_block(block: nn.Module) -> BlockDescription | None:
+    """Describe ``mmseg``'s ``BasicBlock`` and ``Bottleneck`` to :func:`residual_blocks`.
+
+    Args:
+        block (nn.Module): With ``conv1``, ``norm1``, ``conv2``, ``norm2``, perhaps ``conv3`` and
+            ``norm3``, ``relu``, and ``downsample`` (None or a sequence of conv and norm).
+
+    Returns:
+        BlockDescription, optional: None if the block is to be called: it wraps one, it has plug-in
+        layers or ``with_cp``, or its shortcut is another.
+    """
+    if "conv1" not in block._modules:  # it wraps one
+        return None
+    if getattr(block, "with_cp", False) or getattr(block, "with_plugins", False):
+        return None
+    shortcut = block.downsample
+    if shortcut is not None and not _is_pair(shortcut):
+        return None
+    layers = [(block.conv1, block.norm1, block.relu), (block.conv2, block.norm2, block.relu)]
+    if hasattr(block, "conv3"):
+        layers.append((block.conv3, block.norm3, block.relu))
+    parts = () if shortcut is None else (shortcut,)
+    return BlockDescription(layers, () if shortcut is None else tuple(shortcut), parts=parts)
+
+
+def _is_pair(modules: nn.Module) -> bool:
+    return type(modules).forward is nn.Sequential.forward and len(modules) == 2
 
 
 def residual_blocks_reference(x: Tensor, blocks: Sequence[nn.Module]) -> Tensor:
@@ -36,26 +87,28 @@ def residual_blocks_reference(x: Tensor, blocks: Sequence[nn.Module]) -> Tensor:
     return x
 
 
-def residual_blocks(x: Tensor, blocks: Sequence[nn.Module]) -> Tensor:
-    """ResNet's blocks in a row, which keep about half of their maps for the backward pass.
+def residual_blocks(
+    x: Tensor,
+    blocks: Sequence[nn.Module],
+    describe: Callable[[nn.Module], BlockDescription | None] = resnet_block,
+) -> Tensor:
+    """Residual blocks in a row, which keep about half of their maps for the backward pass.
 
-    A block is conv - BN - ReLU - conv - BN (- ReLU - conv - BN), plus its input or conv - BN of it,
-    and a ReLU. The plain form keeps a map behind each conv and another behind each ReLU. Here the
-    convs' outputs are kept, and the input of every fourth block; the backward pass makes the others
-    anew, four blocks at a time, by normalising and adding, never by a conv. The peak falls by less
-    where a wide stage of few blocks is the last. Running statistics are updated once.
-    ``SyncBatchNorm`` shares its sums between processes.
+    A block is a row of conv - BN - activation, with its input, conv - BN of it or nothing added
+    before the last activation. The plain form keeps a map behind each conv and another behind each
+    activation or norm. Here the convs' outputs are kept, and the input of every fourth block; the
+    backward pass makes the others anew, four blocks at a time, by normalising and adding, never by
+    a conv. The peak falls by less where a wide stage of few blocks is the last. Running statistics
+    are updated once. ``SyncBatchNorm`` shares its sums between processes.
 
-    The plain form is used without gradients, for other norms, convs, activations or shortcuts,
-    where a block has plug-in layers or ``with_cp`` or a layer has hooks, and for empty batches,
-    export and ``torch.compile``.
+    The plain form is used without gradients, for blocks of which ``describe`` returns None, other
+    norms, convs or activations than above, where a module has hooks, and for empty batches, export
+    and ``torch.compile``.
 
     Args:
         x (Tensor): (N, C, H, W), floating point.
-        blocks (Sequence[nn.Module]): Each with ``conv1``, ``norm1``, ``conv2``, ``norm2``, perhaps
-            ``conv3`` and ``norm3``, ``relu``, and ``downsample`` (None or a sequence of conv and
-            norm), as ``mmseg``'s ``BasicBlock`` and ``Bottleneck``; calling it computes the plain
-            form.
+        blocks (Sequence[nn.Module]): Calling one computes the plain form.
+        describe (Callable): Tells what a block computes. Default: :func:`resnet_block`.
 
     Returns:
         Tensor: (N, M, H', W'), of the last block; while training, neither it nor a parameter is to
@@ -68,80 +121,75 @@ def residual_blocks(x: Tensor, blocks: Sequence[nn.Module]) -> Tensor:
         return residual_blocks_reference(x, blocks)
     if not (x.requires_grad or any(p.requires_grad for b in blocks for p in b.parameters())):
         return residual_blocks_reference(x, blocks)
-    run: list[nn.Module] = []
+    run: list[BlockDescription] = []
     for block in blocks:
-        is_fusible = _is_fusible(block)
+        described = None if is_hooked(block) else describe(block)
+        is_fusible = described is not None and _is_fusible(described)
         if run and (not is_fusible or len(run) == BLOCKS_AT_A_TIME):
             x, run = _train(x, run), []
         if is_fusible:
-            run.append(block)
+            run.append(described)
         else:
             x = block(x)
     return _train(x, run) if run else x
 
 
-def _layers(block: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """Each conv of a block with the norm behind it, that of the shortcut first."""
-    layers = [] if block.downsample is None else [tuple(block.downsample)]
-    layers += [(block.conv1, block.norm1), (block.conv2, block.norm2)]
-    return [*layers, (block.conv3, block.norm3)] if hasattr(block, "conv3") else layers
+def _layers(block: BlockDescription) -> list[tuple]:
+    """Each conv of a block with its norm and activation, that of the shortcut first."""
+    return [*([(*block.shortcut, None)] if block.shortcut else []), *block.layers]
 
 
-def _is_fusible(block: nn.Module) -> bool:
-    if "conv1" not in block._modules:  # it wraps one
-        return False
-    if getattr(block, "with_cp", False) or getattr(block, "with_plugins", False):
-        return False
-    shortcut = [] if block.downsample is None else [block.downsample]
-    return (
-        all(type(s).forward is nn.Sequential.forward and len(s) == 2 for s in shortcut)
-        and type(block.relu) is nn.ReLU
-        and not is_hooked(block, block.relu, *shortcut)
-        and all(
-            is_plain_conv(conv)
-            and conv.bias is None
-            and conv.padding_mode == "zeros"
-            and not isinstance(conv.padding, str)
-            and is_batch_norm(norm)
-            for conv, norm in _layers(block)
-        )
+def _is_fusible(block: BlockDescription) -> bool:
+    return not is_hooked(*block.parts) and all(
+        is_plain_conv(conv)
+        and conv.bias is None
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+        and is_batch_norm(norm)
+        and (act is None or (type(act) in TOPS and not is_hooked(act)))
+        for conv, norm, act in _layers(block)
     )
 
 
 class _Layer(NamedTuple):
-    """What of a conv and the norm behind it is no tensor to learn."""
+    """What of a conv, the norm and the activation behind it is no tensor to learn."""
 
     conv: tuple  # stride, padding, dilation, groups
     eps: float
     uses_batch: bool
     group: dist.ProcessGroup | None  # that shares the statistics of the batch
+    top: float | None  # of the activation, None without
 
 
 class _Block(NamedTuple):
-    """Where a block's layers are among all."""
+    """Where a block's layers are among all, and what is around them."""
 
     start: int
     end: int
     downsamples: bool  # with its first layer
+    adds: bool
+    relu_first: bool
 
     @property
     def first(self) -> int:
-        """The layer of conv1."""
+        """The first layer that is not the shortcut's."""
         return self.start + self.downsamples
 
 
-def _train(x: Tensor, blocks: Sequence[nn.Module]) -> Tensor:
+def _train(x: Tensor, blocks: Sequence[BlockDescription]) -> Tensor:
     x = x.to(autocast_dtype(x))
     plan, layers, norms, tensors = [], [], [], []
     for block in blocks:
         start = len(layers)
-        for conv, norm in _layers(block):
+        for conv, norm, act in _layers(block):
             options = conv.stride, conv.padding, conv.dilation, conv.groups
             group = sync_group(norm) if norm.training else None
-            layers.append(_Layer(options, norm.eps, norm.training, group))
+            top = None if act is None else TOPS[type(act)]
+            layers.append(_Layer(options, norm.eps, norm.training, group, top))
             norms.append(norm)
             tensors += conv.weight.to(x.dtype), norm.weight, norm.bias
-        plan.append(_Block(start, len(layers), block.downsample is not None))
+        adds, downsamples = block.shortcut is not None, bool(block.shortcut)
+        plan.append(_Block(start, len(layers), downsamples, adds, block.relu_first))
     with no_autocast(x):
         return _ResidualBlocks.apply(x, plan, layers, norms, *tensors)
 
@@ -151,19 +199,23 @@ class _ResidualBlocks(torch.autograd.Function):
     def forward(ctx, x, plan, layers, norms, *tensors):
         kept = []
 
-        def run(i: int, a: Tensor, added: Tensor | None = None, relu: bool = True) -> Tensor:
+        def run(i: int, a: Tensor, added: Tensor | None = None) -> Tensor:
             y = F.conv2d(a, tensors[3 * i], None, *layers[i].conv)
-            z, mean, invstd = _train_norm(y, norms[i], layers[i].group, added, relu)
+            z, mean, invstd = _train_norm(y, norms[i], layers[i], added)
             kept.extend((y, mean, invstd))
             return z
 
         out = x
         for block in plan:
-            shortcut = run(block.start, out, relu=False) if block.downsamples else out
+            shortcut = out if block.adds else None
+            if block.downsamples:
+                shortcut = run(block.start, out)
+            if block.relu_first:
+                out = out.relu()
             for i in range(block.first, block.end - 1):
                 out = run(i, out)
             out = run(block.end - 1, out, shortcut)
-        ctx.save_for_backward(x, out, *kept, *tensors)
+        ctx.save_for_backward(x, None if layers[-1].top is None else out, *kept, *tensors)
         ctx.plan, ctx.layers = plan, layers
         return out
 
@@ -177,8 +229,8 @@ class _ResidualBlocks(torch.autograd.Function):
         tensors = [rest[i : i + 3] for i in range(size, 2 * size, 3)]
         grads: list[Tensor | None] = [None] * size
 
-        def again(i: int, added: Tensor | None = None, relu: bool = True) -> Tensor:
-            return _normalise(*kept[i], *tensors[i][1:], added, relu)
+        def again(i: int, added: Tensor | None = None) -> Tensor:
+            return _normalise(*kept[i], *tensors[i][1:], added, layers[i].top)
 
         def through(i: int, g: Tensor, a: Tensor, needs_input: bool) -> Tensor | None:
             """From the gradient behind a layer's norm to that of its conv's input ``a``."""
@@ -194,25 +246,35 @@ class _ResidualBlocks(torch.autograd.Function):
 
         sources = [x]  # what goes into each block
         for block in plan[:-1]:
-            shortcut = again(block.start, relu=False) if block.downsamples else sources[-1]
+            shortcut = sources[-1] if block.adds else None
+            if block.downsamples:
+                shortcut = again(block.start)
             sources.append(again(block.end - 1, shortcut))
         for block in reversed(plan):
             source = sources.pop()
-            g_shortcut = g = _relu_backward(grad, out)
+            g_shortcut = g = _activation_backward(grad, out, layers[block.end - 1].top)
             needs_source = block.start > 0 or needs[0]
             for i in range(block.end - 1, block.first, -1):
                 a = again(i - 1)
-                g = _relu_backward(through(i, g, a, True), a)
-            g = through(block.first, g, source, needs_source)
+                g = _activation_backward(through(i, g, a, True), a, layers[i - 1].top)
+            a = source.relu() if block.relu_first else source
+            grad = through(block.first, g, a, needs_source)
+            if needs_source and block.relu_first:
+                grad = _activation_backward(grad, a, math.inf)
             if block.downsamples:
                 g_shortcut = through(block.start, g_shortcut, source, needs_source)
-            grad = g.add_(g_shortcut) if needs_source else None
+            if needs_source and block.adds:
+                grad += g_shortcut
             out = source
         return grad, None, None, None, *grads
 
 
-def _relu_backward(grad: Tensor, out: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward(grad, out, 0)
+def _activation_backward(grad: Tensor, out: Tensor | None, top: float | None) -> Tensor:
+    if top is None:
+        return grad
+    if top == math.inf:
+        return torch.ops.aten.threshold_backward(grad, out, 0)
+    return torch.ops.aten.hardtanh_backward(grad, out, 0, top)
 
 
 def _normalise(
@@ -222,39 +284,42 @@ def _normalise(
     weight: Tensor,
     bias: Tensor,
     added: Tensor | None,
-    relu: bool,
+    top: float | None,
 ) -> Tensor:
-    """(y - mean) * invstd * weight + bias, plus another map, perhaps through a ReLU."""
+    """(y - mean) * invstd * weight + bias, plus another map, perhaps cut at 0 and ``top``."""
     if runs_triton(y):
         from .residual_blocks_triton import normalise_triton
 
         y = y.contiguous(memory_format=layout(y))
         added = None if added is None else added.contiguous(memory_format=layout(y))
         out = torch.empty_like(y)
-        normalise_triton(y, mean, invstd, weight, bias, added, relu, out)
+        normalise_triton(y, mean, invstd, weight, bias, added, top, out)
         return out
     variance = invstd.square().reciprocal_()
     z, *_ = torch.native_batch_norm(y, weight, bias, mean, variance, False, 0.0, 0.0)
-    return _add_relu(z, added, relu)
+    return _add_activate(z, added, top)
 
 
-def _add_relu(z: Tensor, added: Tensor | None, relu: bool) -> Tensor:
+def _add_activate(z: Tensor, added: Tensor | None, top: float | None) -> Tensor:
     """In place."""
     if added is not None:
         z += added
-    return z.relu_() if relu else z
+    if top is None:
+        return z
+    return z.relu_() if top == math.inf else F.hardtanh_(z, 0, top)
 
 
 def _train_norm(
-    y: Tensor, norm: nn.Module, group: dist.ProcessGroup | None, added: Tensor | None, relu: bool
+    y: Tensor, norm: nn.Module, layer: _Layer, added: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As :func:`_normalise` by a norm in its mode, with mean and inverse standard deviation."""
+    group, top = layer.group, layer.top
     if norm.training and group is None and not runs_triton(y):
         _check_count(y)
         running = norm.running_mean, norm.running_var
         statistics = *running, True, next_momentum(norm), norm.eps
         z, mean, invstd = torch.native_batch_norm(y, norm.weight, norm.bias, *statistics)
-        return _add_relu(z, added, relu), mean, invstd
+        return _add_activate(z, added, top), mean, invstd
     if not norm.training:
         mean, invstd = norm.running_mean, NormState.of(norm).invstd()
     elif group is None:
@@ -267,7 +332,7 @@ def _train_norm(
         mean, variance, total = _shared_moments(y, group)
         update_running_statistics(norm, mean, variance, total)
         invstd = torch.rsqrt(variance + norm.eps)
-    return _normalise(y, mean, invstd, norm.weight, norm.bias, added, relu), mean, invstd
+    return _normalise(y, mean, invstd, norm.weight, norm.bias, added, top), mean, invstd
 
 
 def _check_count(y: Tensor) -> None:

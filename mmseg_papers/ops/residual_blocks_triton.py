@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -14,7 +16,7 @@ from .layout import is_channels_last
 def _kernel(
     y_ptr, mean_ptr, invstd_ptr, weight_ptr, bias_ptr, added_ptr, out_ptr,
     rows, columns, channels, tiles_across,
-    channels_last: tl.constexpr, relu: tl.constexpr, dtype: tl.constexpr,
+    channels_last: tl.constexpr, relu: tl.constexpr, top: tl.constexpr, dtype: tl.constexpr,
     block_r: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
     """One program makes a tile of a map, seen as positions by channels or planes by positions."""
@@ -40,6 +42,8 @@ def _kernel(
         value += tl.load(added_ptr + at, mask=inside, other=0).to(dtype)
     if relu:
         value = tl.where(value < 0, 0.0, value)  # not a number stays so
+    if top is not None:
+        value = tl.where(value > top, top, value)
     tl.store(out_ptr + at, value, mask=inside)
 
 
@@ -50,10 +54,10 @@ def normalise_triton(
     weight: Tensor,
     bias: Tensor,
     added: Tensor | None,
-    relu: bool,
+    top: float | None,
     out: Tensor,
 ) -> None:
-    """Write (y - mean) * invstd * weight + bias, plus another map, perhaps through a ReLU.
+    """Write (y - mean) * invstd * weight + bias, plus another map, perhaps cut at 0 and ``top``.
 
     Args:
         y (Tensor): (N, C, H, W), dense, in the layout of ``out``.
@@ -62,7 +66,7 @@ def normalise_triton(
         weight (Tensor): (C,).
         bias (Tensor): (C,).
         added (Tensor, optional): (N, C, H, W), dense, in the layout of ``out``.
-        relu (bool): Whether negative sums become 0.
+        top (float, optional): The sums are cut to 0 and this, which may be infinite. None: not.
         out (Tensor): (N, C, H, W), NCHW or channels_last, written.
     """
     images, channels, height, width = y.shape
@@ -78,5 +82,6 @@ def normalise_triton(
     with torch.cuda.device_of(y):
         _kernel[(triton.cdiv(rows, block_r) * across,)](
             y, *vectors, added, out, rows, columns, channels, across,
-            channels_last=channels_last, relu=relu, dtype=dtype, block_r=block_r, block_c=block_c,
+            channels_last=channels_last, relu=top is not None,
+            top=None if top == math.inf else top, dtype=dtype, block_r=block_r, block_c=block_c,
         )  # fmt: skip

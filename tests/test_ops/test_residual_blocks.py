@@ -8,7 +8,12 @@ from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from mmseg_papers.ops import residual_blocks, residual_blocks_reference
+from mmseg_papers.ops import (
+    BlockDescription,
+    residual_blocks,
+    residual_blocks_reference,
+    resnet_block,
+)
 
 from .layer_runs import (
     assert_close,
@@ -19,6 +24,8 @@ from .layer_runs import (
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+#: Whose layers begin and end otherwise: linear behind the sum, and a ReLU before the first conv.
+PATHS = {"linear": False, "pre-activated": True}
 #: N, H, W
 SIZES = [(2, 6, 7), (1, 1, 6), (3, 5, 1)]
 CHANNELS = 8
@@ -47,6 +54,47 @@ def make_blocks(kind="bottleneck", norm="BN", dtype=torch.float64, downsamples=T
     return blocks.to(dtype)
 
 
+class Path(nn.Module):
+    """Conv - BN - ReLU6 - conv - BN - ReLU - conv - BN, the sixth with a last ReLU6."""
+
+    def __init__(self, i, relu_first):
+        super().__init__()
+        self.relu_first, self.adds = relu_first, i % 2 == 0
+        self.shortcut = None
+        if i == 2:
+            self.shortcut = nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(CHANNELS))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False, groups=groups)
+            for groups in (1, CHANNELS, 1)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(CHANNELS) for _ in range(3))
+        self.acts = nn.ModuleList([nn.ReLU6(), nn.ReLU(), nn.ReLU6() if i == 5 else nn.Identity()])
+
+    def forward(self, x):
+        y = x.relu() if self.relu_first else x
+        for conv, norm, act in zip(self.convs[:2], self.norms[:2], self.acts[:2], strict=True):
+            y = act(norm(conv(y)))
+        y = self.norms[2](self.convs[2](y))
+        if self.adds:
+            y = y + (x if self.shortcut is None else self.shortcut(x))
+        return self.acts[2](y)
+
+    def description(self):
+        acts = [None if isinstance(act, nn.Identity) else act for act in self.acts]
+        layers = list(zip(self.convs, self.norms, acts, strict=True))
+        shortcut = () if self.adds else None
+        return BlockDescription(layers, tuple(self.shortcut or ()) or shortcut, self.relu_first)
+
+
+def make_paths(kind):
+    paths = nn.ModuleList(Path(i, PATHS[kind]) for i in range(6)).double()
+    for tensor in (*paths.parameters(), *paths.buffers()):
+        if tensor.dim() == 1:
+            nn.init.uniform_(tensor, 1, 3)  # some values exceed 6
+    return paths
+
+
 def make_map(size=SIZES[0], dtype=torch.float64):
     n, height, width = size
     return torch.randn(n, CHANNELS, height, width, dtype=dtype)
@@ -61,6 +109,15 @@ def test_training(kind, size, layout, device):
     ours = run(residual_blocks, blocks, x)
     plain = run(residual_blocks_reference, blocks, x)
     assert ours["5.bn2.num_batches_tracked"] == blocks[5].bn2.num_batches_tracked + 1
+    assert_close(ours, plain, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", PATHS)
+def test_training_of_other_paths(kind, layout, device):
+    paths, x = make_paths(kind).to(device), make_map().to(device, memory_format=layout)
+    ours = run(residual_blocks, paths, x, describe=Path.description)
+    plain = run(residual_blocks_reference, paths, x)
     assert_close(ours, plain, rtol=1e-9, atol=1e-11)
 
 
@@ -121,6 +178,14 @@ def test_keeps_the_convs_outputs_and_what_goes_into_every_fourth_block(kind, pla
     assert values_kept(residual_blocks, blocks, x) == ours + ends + CHANNELS  # the result
 
 
+@pytest.mark.parametrize("kind", PATHS)
+def test_keeps_no_result_that_is_linear(kind):
+    paths, x = make_paths(kind)[3:5], make_map((2, 64, 64)).requires_grad_()
+    kept = values_kept(residual_blocks, paths, x, describe=Path.description)
+    assert kept == (2 * 3 + 1) * CHANNELS
+    assert values_kept(residual_blocks_reference, paths, x) >= 2 * 5 * CHANNELS
+
+
 @pytest.mark.parametrize("case", ["images", "a blank image", "one value each"])
 def test_two_processes_share_the_statistics(case, tmp_path):
     x = make_map((2, 1, 1) if case == "one value each" else SIZES[0])
@@ -140,7 +205,7 @@ def test_the_shared_backward_pass_rounds_once(monkeypatch):
     errors = []
     for group in (None, object()):
         mean, variance, _ = module._shared_moments(y, group)
-        layer = module._Layer((), 0.0, True, group)
+        layer = module._Layer((), 0.0, True, group, None)
         vectors = mean, variance.rsqrt(), weight
         exact, *_ = module._normalise_backward(grad, y, *vectors, layer)
         y16, vectors = y.bfloat16(), [v.float() for v in vectors]
@@ -242,15 +307,19 @@ def test_compiles_to_the_plain_form():
 
 @pytest.mark.triton_interpreter
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", [*BLOCKS, *PATHS])
 def test_training_with_the_kernel_in_the_interpreter(kind, layout, monkeypatch):
-    blocks = make_blocks(kind)
-    blocks[4].bn1.eval()
+    if kind in PATHS:
+        blocks, describe = make_paths(kind), Path.description
+    else:
+        blocks, describe = make_blocks(kind), resnet_block
+        blocks[4].bn1.eval()
     x = make_map((2, 9, 7)).contiguous(memory_format=layout)
     plain = run(residual_blocks_reference, blocks, x)
     module = importlib.import_module("mmseg_papers.ops.residual_blocks")
     monkeypatch.setattr(module, "runs_triton", lambda x: True)
-    assert_close(run(residual_blocks, blocks, x), plain, rtol=1e-9, atol=1e-11)
+    ours = run(residual_blocks, blocks, x, describe=describe)
+    assert_close(ours, plain, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.triton_interpreter
@@ -264,8 +333,8 @@ def test_kernel_in_the_interpreter(size, layout, dtype):
     y[0, 0, 0, 0] = torch.nan
     mean, bias = torch.randn(2, size[1])
     invstd, weight = torch.rand(2, size[1]) + 0.5
-    for other, relu in ((None, False), (None, True), (added, True)):
-        arguments = y, mean, invstd, weight, bias, other, relu
+    for other, top in ((None, None), (None, torch.inf), (added, torch.inf), (added, 1.5)):
+        arguments = y, mean, invstd, weight, bias, other, top
         out = torch.empty_like(y)
         kernels.normalise_triton(*arguments, out)
         tolerance = dict(rtol=0.02, atol=0.02) if dtype == torch.bfloat16 else {}

@@ -10,13 +10,52 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import CompleteLoading, check_image_channels, set_stride_and_rate, strides_to_rates
+from ...ops import BlockDescription, residual_blocks
+from ..layers import (
+    CompleteLoading,
+    check_image_channels,
+    conv_module_layers,
+    set_stride_and_rate,
+    strides_to_rates,
+)
 
 ENTRY = ((128, 2), (256, 2), (728, 2))
 ENTRY_71 = ((128, 2), (256, 1), (256, 2), (728, 1), (728, 2))
 #: depth -> (channels and stride of the entry flow's modules, modules of the middle flow)
 ARCHS = {41: (ENTRY, 8), 65: (ENTRY, 16), 71: (ENTRY_71, 16)}
 STEM_STRIDE = 2
+
+
+class XceptionConv(DepthwiseSeparableConvModule):
+    """A separable conv, perhaps behind a ReLU.
+
+    Args:
+        *args: As ``DepthwiseSeparableConvModule``.
+        pre_activate (bool): ReLU before it.
+        **kwargs: As ``DepthwiseSeparableConvModule``.
+    """
+
+    def __init__(self, *args, pre_activate: bool, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.pre_activate = pre_activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve.
+
+        Args:
+            x (Tensor): (N, C, H, W).
+
+        Returns:
+            Tensor: (N, M, H', W').
+        """
+        return super().forward(F.relu(x) if self.pre_activate else x)
+
+    def description(self) -> BlockDescription | None:
+        """What :func:`mmseg_papers.ops.residual_blocks` has to know."""
+        convs = self.depthwise_conv, self.pointwise_conv
+        if (layers := conv_module_layers(convs)) is None:
+            return None
+        return BlockDescription(layers, None, relu_first=self.pre_activate, parts=convs)
 
 
 class XceptionModule(nn.Module):
@@ -46,12 +85,16 @@ class XceptionModule(nn.Module):
         act_cfg = None if pre_activate else dict(type="ReLU")
         widths = [in_channels, *channels]
         self.convs = nn.ModuleList(
-            DepthwiseSeparableConvModule(
-                *widths[i : i + 2], 3, padding=1, norm_cfg=norm_cfg, act_cfg=act_cfg
+            XceptionConv(
+                *widths[i : i + 2],
+                3,
+                padding=1,
+                norm_cfg=norm_cfg,
+                act_cfg=act_cfg,
+                pre_activate=pre_activate,
             )
             for i in range(len(channels))
         )
-        self.pre_activate = pre_activate
         self.has_sum = shortcut == "sum"
         self.shortcut = None
         if shortcut == "conv":
@@ -72,25 +115,31 @@ class XceptionModule(nn.Module):
         if self.shortcut is not None:
             set_stride_and_rate(self.shortcut.conv, stride, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, return_before_stride: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Transform a map.
 
         Args:
             x (Tensor): (N, C, H, W).
+            return_before_stride (bool): Whether the map before the last conv is asked for, too.
+                Default: False.
 
         Returns:
-            tuple[Tensor, Tensor]: The output, (N, channels[-1], ceil(H / stride),
+            Tensor or tuple[Tensor, Tensor]: The output, (N, channels[-1], ceil(H / stride),
             ceil(W / stride)), and that of the last conv but one, (N, channels[-2], H, W), which
             has no ReLU: what the authors' decoder reads.
         """
-        y = before_stride = x
-        for conv in self.convs:
-            before_stride, y = y, conv(F.relu(y) if self.pre_activate else y)
+        y, convs = x, self.convs
+        if return_before_stride:
+            y = before_stride = residual_blocks(x, convs[:-1], XceptionConv.description)
+            convs = convs[-1:]
+        y = residual_blocks(y, convs, XceptionConv.description)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
         elif self.has_sum:
             y = y + x
-        return y, before_stride
+        return (y, before_stride) if return_before_stride else y
 
 
 @MODELS.register_module()
@@ -204,8 +253,10 @@ class AlignedXception(CompleteLoading, BaseModule):
         x = self.stem(x)
         maps = []
         for i, block in enumerate(self.blocks):
-            x, before_stride = block(x)
             if i in self._taps:
+                x, before_stride = block(x, return_before_stride=True)
                 maps.append(before_stride)
+            else:
+                x = block(x)
         maps.append(x)
         return tuple(maps[i] for i in self.out_indices)

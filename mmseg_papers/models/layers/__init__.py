@@ -11,7 +11,12 @@ from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
 from .output_stride import set_stride_and_rate, strides_to_rates
 from .refinement import ChainedResidualPooling, FeaturePath, RefineBlock, ResidualConvUnit
-from .residual_stage import ResidualStage, fuse_residual_stages
+from .residual_stage import (
+    PlainResidualStage,
+    ResidualStage,
+    conv_module_layers,
+    fuse_residual_stages,
+)
 from .sssr import BilinearSSSR, DeconvSSSR
 from .stream_concat import convolve_concat, select_streams
 from .strip_pooling import MixedPoolingModule, StripPoolingModule, reset_convs
@@ -32,6 +37,7 @@ __all__ = [
     "MixedPoolingModule",
     "NormPReLU",
     "ObjectAttention",
+    "PlainResidualStage",
     "RefineBlock",
     "ResidualConvUnit",
     "ResidualStage",
@@ -39,6 +45,7 @@ __all__ = [
     "StripPoolingModule",
     "build_upsample",
     "check_image_channels",
+    "conv_module_layers",
     "convolve_concat",
     "fuse_residual_stages",
     "gather_objects",

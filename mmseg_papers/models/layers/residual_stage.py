@@ -2,14 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from mmcv.cnn import ConvModule
 from mmengine.model import Sequential
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
-from mmseg.models.utils import ResLayer
+from mmseg.models.utils import InvertedResidual, ResLayer
 from torch import Tensor, nn
 
-from ...ops import residual_blocks
+from ...ops import BlockDescription, residual_blocks, resnet_block
 
-FORWARDS = (BasicBlock.forward, Bottleneck.forward)
+
+def conv_module_layers(
+    modules: Iterable[nn.Module],
+) -> list[tuple[nn.Module, nn.Module, nn.Module | None]] | None:
+    """The layers of some ``ConvModule``, as :class:`mmseg_papers.ops.BlockDescription` has them.
+
+    Args:
+        modules (Iterable[nn.Module]): One after the other.
+
+    Returns:
+        list[tuple], optional: Conv, norm and activation of each; None if a module is of another
+        class, or has no norm, another order of layers, or another than zero padding.
+    """
+    layers = []
+    for module in modules:
+        if (
+            type(module) is not ConvModule
+            or module.order != ("conv", "norm", "act")
+            or not module.with_norm
+            or module.with_explicit_padding
+        ):
+            return None
+        activation = module.activate if module.with_activation else None
+        layers.append((module.conv, module.norm, activation))
+    return layers
+
+
+def inverted_residual(block: InvertedResidual) -> BlockDescription | None:
+    """Describe MobileNetV2's block to :func:`mmseg_papers.ops.residual_blocks`.
+
+    Args:
+        block (InvertedResidual): ``mmseg``'s.
+
+    Returns:
+        BlockDescription, optional: None if the block is to be called.
+    """
+    layers = conv_module_layers(block.conv)
+    if layers is None or block.with_cp:
+        return None
+    shortcut = () if block.use_res_connect else None
+    return BlockDescription(layers, shortcut, parts=[block.conv, *block.conv])
+
+
+DESCRIPTIONS = {
+    BasicBlock.forward: resnet_block,
+    Bottleneck.forward: resnet_block,
+    InvertedResidual.forward: inverted_residual,
+}
+
+
+def _describe(block: nn.Module) -> BlockDescription | None:
+    describe = DESCRIPTIONS.get(type(block).forward)
+    return None if describe is None else describe(block)
 
 
 class ResidualStage(Sequential):
@@ -24,17 +79,32 @@ class ResidualStage(Sequential):
         Returns:
             Tensor: (N, M, H', W'), of the last block.
         """
-        return residual_blocks(x, self)
+        return residual_blocks(x, self, _describe)
+
+
+class PlainResidualStage(nn.Sequential):
+    """:class:`ResidualStage` where ``mmseg`` uses PyTorch's own container: MobileNetV2."""
+
+    forward = ResidualStage.forward
+
+
+STAGES = {
+    Sequential: ResidualStage,
+    ResLayer: ResidualStage,
+    nn.Sequential: PlainResidualStage,
+}
 
 
 def fuse_residual_stages(model: nn.Module) -> None:
-    """Let every stage of ``mmseg``'s basic blocks or bottlenecks be a :class:`ResidualStage`.
+    """Let every stage of ``mmseg``'s residual blocks keep fewer maps for the backward pass.
+
+    A stage of basic blocks, bottlenecks or inverted residuals becomes a :class:`ResidualStage`.
 
     Args:
         model (nn.Module): Any; its modules, their names and parameters stay.
     """
     for stage in model.modules():
-        is_plain = type(stage) in (Sequential, ResLayer)
-        if is_plain and len(stage) and all(type(block).forward in FORWARDS for block in stage):
+        fused = STAGES.get(type(stage))
+        if fused and len(stage) and all(type(b).forward in DESCRIPTIONS for b in stage):
             # Another object would not be the one that hooks and initialisation know.
-            stage.__class__ = ResidualStage
+            stage.__class__ = fused

@@ -5,6 +5,9 @@ import torch
 from torch import nn
 
 from mmseg_papers.models.backbones import AlignedXception
+from mmseg_papers.models.backbones.aligned_xception import XceptionModule
+from mmseg_papers.ops import use_references
+from tests.test_ops.layer_runs import assert_close, run, values_kept
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,40 @@ def test_gradients_reach_every_parameter():
     assert [y.shape[1] for y in maps] == [256, 2048]
     sum(y.square().mean() for y in maps).backward()
     assert all(p.grad is not None for p in net.parameters())
+
+
+def module_of(kind):
+    options = dict(norm_cfg=dict(type="BN"))
+    shortcut, pre_activate = (None, False) if kind == "last" else (kind, True)
+    module = XceptionModule(8, (8, 8, 8), shortcut, pre_activate, **options).double()
+    module.set_stride_and_rates(2 if shortcut == "conv" else 1, (2, 2, 2))
+    return module
+
+
+def taps_and_output(x, module):
+    output, tap = module(x, return_before_stride=True)
+    return torch.cat([output, tap[:, :, : output.shape[2], : output.shape[3]]])
+
+
+@pytest.mark.parametrize("function", [lambda x, module: module(x), taps_and_output])
+@pytest.mark.parametrize("kind", ["conv", "sum", "last"])
+def test_training_is_that_of_the_plain_form(kind, function):
+    module, x = module_of(kind), torch.randn(2, 8, 9, 8, dtype=torch.float64)
+    with use_references():
+        plain = run(function, module, x)
+    assert_close(run(function, module, x), plain, rtol=1e-9, atol=1e-11)
+
+
+def test_keeps_the_convs_outputs_only():
+    module, x = module_of("sum"), torch.randn(2, 8, 32, 32, dtype=torch.float64)
+    x.requires_grad_()
+
+    def call(x, module):
+        return module(x)
+
+    assert values_kept(call, module, x) == 8 * 7  # two a separable conv, and the input
+    with use_references():
+        assert values_kept(call, module, x) >= 8 * 12
 
 
 def test_refuses_weights_of_another_depth(small):

@@ -6,12 +6,17 @@ import pickle
 
 import pytest
 import torch
-from mmseg.models.backbones import HRNet, ResNet, ResNetV1c
+from mmseg.models.backbones import HRNet, MobileNetV2, ResNet, ResNetV1c
 from mmseg.models.backbones.resnet import BasicBlock
 from mmseg.models.utils import ResLayer
 
-from mmseg_papers.models.backbones import AtrousResNet, HighResolutionNet, PluginResNetV1c
-from mmseg_papers.models.layers import ResidualStage, fuse_residual_stages
+from mmseg_papers.models.backbones import (
+    AtrousResNet,
+    DilatedMobileNetV2,
+    HighResolutionNet,
+    PluginResNetV1c,
+)
+from mmseg_papers.models.layers import PlainResidualStage, ResidualStage, fuse_residual_stages
 
 SMALL = dict(base_channels=8, stem_channels=8)
 NETWORKS = {
@@ -21,6 +26,10 @@ NETWORKS = {
     "HRNet": lambda: HRNet(HighResolutionNet(arch="w18_small_v1").extra),
     "HighResolutionNet": lambda: HighResolutionNet(arch="w18_small_v1"),
     "AtrousResNet": lambda: AtrousResNet(50, style="tensorflow", output_stride=8, **SMALL),
+    "MobileNetV2": lambda: MobileNetV2(0.25),
+    "DilatedMobileNetV2": lambda: DilatedMobileNetV2(widen_factor=0.25),
+    "MobileNetV2, with_cp": lambda: MobileNetV2(0.25, with_cp=True),
+    "MobileNetV2, h-swish": lambda: MobileNetV2(0.25, act_cfg=dict(type="HSwish")),
     "frozen": lambda: AtrousResNet(50, frozen_stages=2, norm_eval=True, **SMALL),
     "with_cp": lambda: ResNet(50, with_cp=True, **SMALL),
     "plug-in layers": lambda: PluginResNetV1c(
@@ -61,9 +70,12 @@ def test_a_training_step(name, monkeypatch):
     assert ours.keys() == theirs.keys()
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key], value, rtol=1e-7, atol=1e-9, msg=str(key))
-    stages = [module for module in fused.modules() if isinstance(module, ResidualStage)]
+    kinds = ResidualStage, PlainResidualStage
+    stages = [module for module in fused.modules() if isinstance(module, kinds)]
     own = {
         "with_cp": 16,
+        "MobileNetV2, with_cp": 17,
+        "MobileNetV2, h-swish": 17,
         "plug-in layers": 4,
         "ResNet-50, average pool": 4,  # their shortcuts are more than conv and norm
         "frozen": 7,  # nothing learns in the first two stages
