@@ -1,5 +1,6 @@
 """Semantic-segmentation papers for MMSegmentation: importing registers every module."""
 
+import io
 import sys
 import warnings
 from contextlib import redirect_stdout
@@ -13,10 +14,14 @@ LINE = installed_line()
 # what it lacks, and a config that needs it says so, too.
 warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
 
-# onedl-mmsegmentation 1.4.2 prints while it is imported; on stdout that would end up in
-# `python -m mmseg_papers config NAME > config.py`.
-with redirect_stdout(sys.stderr):
-    from . import datasets, engine, models
+# onedl-mmsegmentation 1.4.2 prints that it lacks OneDL's own data sets while it is imported; on
+# stdout that would end up in `python -m mmseg_papers config NAME > config.py`.
+_printed = io.StringIO()
+try:
+    with redirect_stdout(_printed):
+        from . import datasets, engine, models
+finally:
+    sys.stderr.write(_printed.getvalue().replace("Could not import OneDL\n", ""))
 
 __version__ = "0.1.0"
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import torch
-from mmseg.models.backbones import ResNetV1c
+from mmseg.models.backbones import MobileNetV2, ResNetV1c
 from torch import Tensor, nn
 
-from mmseg_papers.models.backbones import HighResolutionNet
+from mmseg_papers.models.backbones import AlignedXception, HighResolutionNet
 from mmseg_papers.models.layers import fuse_residual_stages
+from mmseg_papers.ops import use_references
 
 from . import device, random_map
 
@@ -30,7 +32,8 @@ def train_step(
 
     def run() -> list[Tensor]:
         network.zero_grad(set_to_none=True)
-        loss = sum(y.square().mean() for y in network(image))
+        with use_references() if variant == "stock" else nullcontext():
+            loss = sum(y.square().mean() for y in network(image))
         loss.backward()
         # The norm of all gradients, where the rounding of so many batch norms averages out.
         return [loss.detach(), torch.stack([p.grad.norm() for p in network.parameters()]).norm()]
@@ -38,16 +41,16 @@ def train_step(
     return run
 
 
+BACKBONES = {
+    "MobileNetV2": (MobileNetV2, (513, 513)),
+    "HRNet-W18": (partial(HighResolutionNet, arch="w18"), (512, 1024)),
+    "ResNet-50-d8": (partial(ResNetV1c, depth=50, **ATROUS), (513, 513)),
+    "ResNet-101-d8": (partial(ResNetV1c, depth=101, **ATROUS), (513, 513)),
+    "Xception-65": (partial(AlignedXception, depth=65), (513, 513)),
+}
 TASKS = {
     "residual_blocks": {
-        "HRNet-W18, 512x1024": partial(
-            train_step, backbone=partial(HighResolutionNet, arch="w18"), size=(512, 1024)
-        ),
-        "ResNet-50-d8, 513x513": partial(
-            train_step, backbone=partial(ResNetV1c, depth=50, **ATROUS), size=(513, 513)
-        ),
-        "ResNet-101-d8, 513x513": partial(
-            train_step, backbone=partial(ResNetV1c, depth=101, **ATROUS), size=(513, 513)
-        ),
+        f"{name}, {size[0]}x{size[1]}": partial(train_step, backbone=backbone, size=size)
+        for name, (backbone, size) in BACKBONES.items()
     }
 }
