@@ -50,12 +50,14 @@ class XceptionConv(DepthwiseSeparableConvModule):
         """
         return super().forward(F.relu(x) if self.pre_activate else x)
 
-    def description(self) -> BlockDescription | None:
-        """What :func:`mmseg_papers.ops.residual_blocks` has to know."""
-        convs = self.depthwise_conv, self.pointwise_conv
-        if (layers := conv_module_layers(convs)) is None:
-            return None
-        return BlockDescription(layers, None, relu_first=self.pre_activate, parts=convs)
+
+def _describe(conv: nn.Module) -> BlockDescription | None:
+    if type(conv) is not XceptionConv:  # it wraps one
+        return None
+    convs = conv.depthwise_conv, conv.pointwise_conv
+    if (layers := conv_module_layers(convs)) is None:
+        return None
+    return BlockDescription(layers, None, relu_first=conv.pre_activate, parts=convs)
 
 
 class XceptionModule(nn.Module):
@@ -132,9 +134,9 @@ class XceptionModule(nn.Module):
         """
         y, convs = x, self.convs
         if return_before_stride:
-            y = before_stride = residual_blocks(x, convs[:-1], XceptionConv.description)
+            y = before_stride = residual_blocks(x, convs[:-1], _describe)
             convs = convs[-1:]
-        y = residual_blocks(y, convs, XceptionConv.description)
+        y = residual_blocks(y, convs, _describe)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
         elif self.has_sum:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from mmseg_papers.models.backbones import AlignedXception
 from mmseg_papers.models.backbones.aligned_xception import XceptionModule
@@ -114,6 +115,18 @@ def test_training_is_that_of_the_plain_form(kind, function):
     with use_references():
         plain = run(function, module, x)
     assert_close(run(function, module, x), plain, rtol=1e-9, atol=1e-11)
+
+
+def test_a_wrapped_conv_is_called():
+    module, seen = module_of("sum"), []
+
+    def call(conv, x):
+        seen.append(1)
+        return conv(x)
+
+    module.convs[1] = checkpoint_wrapper(module.convs[1], checkpoint_fn=call)
+    module(torch.randn(2, 8, 9, 8, dtype=torch.float64)).sum().backward()
+    assert seen == [1]
 
 
 def test_keeps_the_convs_outputs_only():
