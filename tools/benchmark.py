@@ -5,8 +5,9 @@
 
 The baseline runs in both memory layouts; a ratio is against the faster of the two. Results are
 checked against the baseline's in the same run. Of a model, the baseline is of mmseg's components
-where it has them, and of the operations' plain formulas elsewhere. Writes a JSON file and a plot to
---out. More options: --threads, --repeats, --out; model also takes --compiled.
+where it has them; what it lacks are ours in plain formulas, and the table's title names them.
+Writes a JSON file and a plot to --out. More options: --threads, --repeats; model also takes
+--compiled.
 """
 
 from __future__ import annotations
@@ -50,12 +51,21 @@ from mmseg_papers.__main__ import positive
 from mmseg_papers.apis.configs import require_parts, resolved_config
 from mmseg_papers.models.backbones.hrnet import arch_to_extra
 from mmseg_papers.models.layers.height_attention import row_positions
+from mmseg_papers.models.segmentors import AtrousEncoderDecoder
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
-SEGMENTORS = {
+#: mmseg's segmentors -> ours with the same parameters and results.
+FUSED_SEGMENTORS = {
     "EncoderDecoder": "FusedEncoderDecoder",
     "CascadeEncoderDecoder": "FusedCascadeEncoderDecoder",
 }
+#: Our segmentors -> mmseg's with the same parameters and results.
+STOCK_SEGMENTORS = {
+    **{ours: theirs for theirs, ours in FUSED_SEGMENTORS.items()},
+    "AtrousEncoderDecoder": "EncoderDecoder",
+}
+#: Options of ours that mmseg's HRNet lacks.
+HRNET_OPTIONS = {"upsample_mode", "upsample_cfg", "fusion_scope"}
 #: Our heads -> mmseg's with the same parameters and results.
 STOCK_HEADS = {
     "HRNetV2Head": dict(type="FCNHead", kernel_size=1, num_convs=1, concat_input=False),
@@ -107,16 +117,18 @@ def op_tasks(names: list[str]) -> list[Task]:
 
 
 def stock_model(model: ConfigDict) -> ConfigDict:
-    """The model of a config in mmseg's own components."""
+    """The model of a config in mmseg's own components; what mmseg lacks stays ours."""
     model = deepcopy(model)
-    names = {ours: theirs for theirs, ours in SEGMENTORS.items()}
-    model["type"] = names.get(model["type"], model["type"])
     backbone, heads = model["backbone"], model["decode_head"]
-    if backbone["type"] == "HighResolutionNet":
+    heads = heads if isinstance(heads, list) else [heads]
+    if model["type"] in STOCK_SEGMENTORS and not model.get("norm_eval"):
+        model["type"] = STOCK_SEGMENTORS[model["type"]]
+        model.pop("norm_eval", None)
+    if backbone["type"] == "HighResolutionNet" and not HRNET_OPTIONS & backbone.keys():
         backbone.pop("align_corners", None)
         arch = backbone.pop("arch", None)
         backbone.update(type="HRNet", extra=backbone.get("extra") or arch_to_extra(arch))
-    for head in heads if isinstance(heads, list) else [heads]:
+    for head in heads:
         if head["type"] not in STOCK_HEADS:
             continue
         of_mmseg = STOCK_HEADS[head["type"]]
@@ -131,10 +143,10 @@ def stock_model(model: ConfigDict) -> ConfigDict:
     return model
 
 
-def build_model(config: Config, variant: str, layout: torch.memory_format) -> torch.nn.Module:
-    """A config's model with random weights, the same for both variants."""
+def build_variant(model: ConfigDict, variant: str) -> torch.nn.Module:
+    """The model of a config as ``stock`` or ``ours``, without pretrained weights."""
     init_default_scope("mmseg")
-    model = deepcopy(config.model)
+    model = deepcopy(model)
     for part in (model, model["backbone"]):
         part.pop("pretrained", None)
     model["backbone"]["init_cfg"] = None
@@ -143,9 +155,31 @@ def build_model(config: Config, variant: str, layout: torch.memory_format) -> to
     if variant == "stock":
         model = stock_model(model)
     else:
-        model["type"] = SEGMENTORS.get(model["type"], model["type"])
+        model["type"] = FUSED_SEGMENTORS.get(model["type"], model["type"])
+    output_stride = model.pop("output_stride", None)
+    built = MODELS.build(model)
+    if output_stride is not None:  # mmseg's segmentor lacks the method, not its parts
+        AtrousEncoderDecoder.set_output_stride(built, output_stride)
+    return built
+
+
+def describe_stock(model: ConfigDict) -> str:
+    """What ``stock`` is for the model of a config: mmseg's, and which parts of ours."""
+    with torch.device("meta"):
+        built = build_variant(model, "stock")
+    registered = set(MODELS.module_dict.values())
+    ours = {
+        kind.__name__
+        for kind in map(type, built.modules())
+        if kind in registered and kind.__module__.startswith("mmseg_papers.")
+    }
+    return "mmseg" + bool(ours) * f" with the plain forms of {', '.join(sorted(ours))}"
+
+
+def build_model(config: Config, variant: str, layout: torch.memory_format) -> torch.nn.Module:
+    """A config's model with random weights, the same for both variants."""
     torch.manual_seed(0)
-    built = revert_sync_batchnorm(MODELS.build(model))
+    built = revert_sync_batchnorm(build_variant(config.model, variant))
     generator = torch.Generator().manual_seed(0)
     for parameter in built.parameters():  # in the order of their names, so equal in both
         if parameter.dim() > 1:
@@ -380,9 +414,9 @@ def ratios(results: list[Result]) -> dict[str, dict[str, tuple[float, float]]]:
     return table
 
 
-def show(results: list[Result]) -> None:
-    """Print the results as a table."""
-    table = Table(title="ours against stock PyTorch in its faster layout")
+def show(results: list[Result], stock: str) -> None:
+    """Print the results as a table, under what ``stock`` is."""
+    table = Table(title=f"ours against {stock}, in its faster layout")
     for column in ("task", "variant", "layout", "time", "ratio", "extra memory", "ratio", "error"):
         table.add_column(column, justify="left" if column in ("task", "variant") else "right")
     relative = ratios(results)
@@ -401,7 +435,7 @@ def show(results: list[Result]) -> None:
     Console(width=150).print(table)
 
 
-def write(results: list[Result], folder: Path, name: str, threads: int) -> None:
+def write(results: list[Result], stock: str, folder: Path, name: str, threads: int) -> None:
     """Write ``<name>.json`` and ``<name>.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     about = dict(
@@ -409,6 +443,7 @@ def write(results: list[Result], folder: Path, name: str, threads: int) -> None:
         threads=threads,
         torch=torch.__version__,
         mmseg_papers=mmseg_papers.__version__,
+        stock=stock,
         results=[asdict(r) for r in results],
     )
     (folder / f"{name}.json").write_text(json.dumps(about, indent=1))
@@ -447,7 +482,7 @@ def main() -> None:
     )
     of_ops.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(OPS)}")
     of_model = commands.add_parser(
-        "model", parents=[measuring], help="a config against mmseg's own components"
+        "model", parents=[measuring], help="a config against mmseg's components, where it has them"
     )
     of_model.add_argument("config", help="a config file, or a packaged config's name")
     of_model.add_argument("--size", type=positive, nargs=2, default=(512, 1024), metavar=("H", "W"))
@@ -464,23 +499,24 @@ def main() -> None:
         unknown = set(args.names) - set(OPS)
         if unknown:
             parser.error(f"no operation {', '.join(unknown)}; there are {', '.join(OPS)}")
-        tasks, name = op_tasks(args.names or list(OPS)), "ops"
+        tasks, name, stock = op_tasks(args.names or list(OPS)), "ops", "stock PyTorch"
     else:
         try:
             config = resolved_config(args.config)
             require_parts(config, "model")
         except ValueError as error:
             parser.error(str(error))
-        backbone = config.model.backbone
-        if backbone.type == "HighResolutionNet" and any(n % 32 for n in args.size):
+        has_mmsegs_hrnet = stock_model(config.model).backbone.type != config.model.backbone.type
+        if has_mmsegs_hrnet and any(n % 32 for n in args.size):
             parser.error("mmseg's HRNet resizes differently unless --size are multiples of 32")
         tasks = model_tasks(args.config, tuple(args.size), args.batch, args.only, args.compiled)
         name = Path(args.config).stem + "-compiled" * args.compiled
+        stock = describe_stock(config.model)
     results = []
     for task in tasks:
         results += measure(task, args.repeats, args.threads)
-    show(results)
-    write(results, args.out, name, args.threads)
+    show(results, stock)
+    write(results, stock, args.out, name, args.threads)
 
 
 if __name__ == "__main__":

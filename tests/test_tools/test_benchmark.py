@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmseg_papers import ops
+from mmseg_papers.apis.configs import packaged_configs, resolved_config
 
 FILE = Path(__file__).parents[2] / "tools" / "benchmark.py"
 
@@ -37,9 +38,9 @@ def test_measures_and_writes(benchmark, tmp_path, capsys):
     stock, ours = results[0], results[2]
     assert stock.seconds > 0
     assert stock.extra_mib > 19 * 512 * 512 * 4 / 2**20 > 2 * ours.extra_mib
-    benchmark.show(results)
+    benchmark.show(results, "stock PyTorch")
     assert "argmax" in capsys.readouterr().out
-    benchmark.write(results, tmp_path, "ops", threads=1)
+    benchmark.write(results, "stock PyTorch", tmp_path, "ops", threads=1)
     assert len(json.loads((tmp_path / "ops.json").read_text())["results"]) == 4
     assert (tmp_path / "ops.png").exists()
 
@@ -52,7 +53,7 @@ def test_numbers_and_legend_hide_nothing(benchmark, tmp_path, monkeypatch):
     ]
     figures = []
     monkeypatch.setattr(benchmark.plt, "close", figures.append)
-    benchmark.write(results, tmp_path, "ops", threads=1)
+    benchmark.write(results, "stock PyTorch", tmp_path, "ops", threads=1)
     (legend,) = figures[0].legends
     for axis in figures[0].axes:
         assert axis.get_legend() is None
@@ -74,3 +75,46 @@ def test_a_wrong_result_stops_it(benchmark, monkeypatch):
     monkeypatch.setattr(ops, "upsample_argmax", lambda *args: right(*args) + 1)
     with pytest.raises(AssertionError, match=r"error .* against stock"):
         benchmark.measure(task(benchmark, 1e-4), repeats=1, threads=1)
+
+
+#: Our segmentors that compute what mmseg's cannot; the first one with ``norm_eval`` only.
+WITHOUT_STOCK = {
+    "AtrousEncoderDecoder",
+    "DSRLEncoderDecoder",
+    "FlipSlideEncoderDecoder",
+    "HeightAttentionEncoderDecoder",
+}
+
+
+def test_stock_is_of_mmseg_and_names_what_is_ours(benchmark):
+    built = {}
+    for name in packaged_configs():
+        model = resolved_config(name).model
+        stock = benchmark.stock_model(model)
+        is_mmsegs = stock.type in benchmark.FUSED_SEGMENTORS
+        assert is_mmsegs or stock.type in WITHOUT_STOCK, name
+        heads = stock.decode_head if isinstance(stock.decode_head, list) else [stock.decode_head]
+        kind = (stock.type, *stock.backbone, *(part.type for part in (stock.backbone, *heads)))
+        if kind not in built:
+            built[kind] = benchmark.describe_stock(model)
+            assert is_mmsegs != (stock.type in built[kind]), name
+    texts = set(built.values())
+    assert {"mmseg", "mmseg with the plain forms of AtrousResNet, DeepLabV3Head"} < texts
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deeplabv3_r50-mg124_1xb8-20k_camvid-360x480", {"model.output_stride": 8}),
+        ("hrnetv2_w48-fusion-final_4xb3-120k_cityscapes-512x1024", {}),
+    ],
+)
+def test_stock_of_a_model_computes_the_same(name, options, benchmark, monkeypatch):
+    config = resolved_config(name)
+    config.merge_from_dict(options)
+    monkeypatch.setattr(benchmark, "resolved_config", lambda _: config)
+    (task,) = benchmark.model_tasks(name, (64, 96), 1, "evaluate")
+    layout = benchmark.LAYOUTS["NCHW"]
+    (stock,), (ours,) = (task.make(variant, layout)() for variant in ("stock", "ours"))
+    assert stock.unique().numel() > 1
+    assert benchmark.relative_error(ours, stock) <= task.tolerances[0]
