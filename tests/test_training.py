@@ -152,8 +152,8 @@ def test_the_error_is_the_last_line_of_the_training_process(tmp_path):
     )
     assert result.returncode != 0
     last = "\n".join(result.stderr.splitlines()[-4:])
-    assert "CamVid is not there: no images in " in last
-    assert "set data_root to where it lies" in last
+    assert "images/train.\nGet the CamVid folder" in last
+    assert "Or set data_root to where the data lie." in last
 
 
 SMALL_DEEPLAB = {

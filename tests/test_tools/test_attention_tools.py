@@ -126,7 +126,7 @@ def test_statistics_without_data_or_sections(tmp_path, run):
     option = f"train_dataloader.dataset.data_root={tmp_path}"
     code, _, error = run("height_statistics", config, "--cfg-options", option)
     assert code == 1
-    assert "CamVid is not there" in error
+    assert "Get the CamVid folder" in error
     _, _, error = run("height_statistics", config, "--sections", 0)
     assert "argument --sections: '0' is no whole number above 0" in error
 
