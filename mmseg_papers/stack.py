@@ -82,9 +82,15 @@ def installed_line() -> str:
                 f"Install it with: {INSTALL[line]}"
             )
         if not _release(first) <= _release(version) < _release(beyond):
+            # pip alone cannot compile this mmcv.
+            cure = (
+                INSTALL[line]
+                if distribution == "mmcv"
+                else f"pip install '{distribution}>={first},<{beyond}'"
+            )
             raise RuntimeError(
                 f"mmseg_papers runs with {distribution} >= {first}, < {beyond}, but {version} is "
-                f"installed. Cure: pip install '{distribution}>={first},<{beyond}'"
+                f"installed. Cure: {cure}"
             )
     return line
 

@@ -44,6 +44,15 @@ def test_a_version_outside_the_range(monkeypatch, version):
         line_of(monkeypatch, ONEDL | {"onedl-mmcv": version})
 
 
+@pytest.mark.parametrize(
+    ("distribution", "cure"),
+    [("mmcv", "bash requirements/openmmlab.sh"), ("mmengine", "pip install 'mmengine>=0.10.7,")],
+)
+def test_the_cure_compiles_mmcv_of_the_openmmlab_line(monkeypatch, distribution, cure):
+    with pytest.raises(RuntimeError, match=rf"but 9.0 is installed. Cure: {cure}"):
+        line_of(monkeypatch, OPENMMLAB | {distribution: "9.0"})
+
+
 @pytest.mark.parametrize("version", ["2.3.10", "2.3.6+cpu", "2.3.7.post1"])
 def test_versions_are_compared_as_numbers(monkeypatch, version):
     assert line_of(monkeypatch, ONEDL | {"onedl-mmcv": version}) == "onedl"
