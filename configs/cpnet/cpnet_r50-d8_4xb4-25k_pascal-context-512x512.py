@@ -37,14 +37,14 @@ tta_pipeline = [
         ],
     ),
 ]
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(
     data_preprocessor=dict(size=crop_size, test_cfg=dict(size=crop_size)),
     decode_head=dict(num_classes=60, prior_size=(64, 64)),
     auxiliary_head=dict(num_classes=60),
     test_cfg=dict(crop_size=crop_size, stride=(341, 341)),
 )
-optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=0.0001))
+optim_wrapper = dict(optimizer=dict(weight_decay=0.0001))
 param_scheduler = [dict(type="PolyLR", eta_min=0, power=0.9, begin=0, end=25000, by_epoch=False)]
 train_cfg = dict(max_iters=25000, val_interval=2500)
 default_hooks = dict(checkpoint=dict(interval=2500))

@@ -37,7 +37,7 @@ tta_pipeline = [
         ],
     ),
 ]
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(
     data_preprocessor=dict(size=crop_size, test_cfg=dict(size=crop_size)),
     decode_head=dict(num_classes=150, prior_size=(60, 60)),

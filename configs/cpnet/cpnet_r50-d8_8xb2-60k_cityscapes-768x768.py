@@ -48,7 +48,6 @@ model = dict(
     auxiliary_head=dict(num_classes=19),
     test_cfg=dict(crop_size=crop_size, stride=(512, 512)),
 )
-optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=0.0005))
 param_scheduler = [dict(type="PolyLR", eta_min=0, power=0.9, begin=0, end=60000, by_epoch=False)]
 train_cfg = dict(max_iters=60000, val_interval=6000)
 default_hooks = dict(checkpoint=dict(interval=6000))

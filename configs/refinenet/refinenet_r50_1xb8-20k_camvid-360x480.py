@@ -13,6 +13,6 @@ model = dict(
     decode_head=dict(num_classes=11),
 )
 optim_wrapper = dict(
-    optimizer=dict(lr=0.004, weight_decay=0.0005),
+    optimizer=dict(lr=0.004),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
 )

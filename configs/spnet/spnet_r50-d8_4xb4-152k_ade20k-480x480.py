@@ -37,12 +37,12 @@ tta_pipeline = [
         ],
     ),
 ]
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 model = dict(data_preprocessor=dict(size=crop_size))
 optim_wrapper = dict(
-    optimizer=dict(lr=0.01, weight_decay=0.0001),
+    optimizer=dict(weight_decay=0.0001),
     paramwise_cfg=dict(custom_keys={"head": dict(lr_mult=10.0)}),
 )
 param_scheduler = [dict(type="PolyLR", eta_min=0, power=0.9, begin=0, end=152000, by_epoch=False)]

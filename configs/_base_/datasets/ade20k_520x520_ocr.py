@@ -1,6 +1,6 @@
 # The recipe of the HRNet authors with OCR: larger scales.
 _base_ = "./ade20k_520x520.py"
-crop_size = (520, 520)
+crop_size = {{_base_.crop_size}}
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", num_classes=150),

@@ -1,6 +1,6 @@
 # As for Cityscapes; an image of 720 rows holds whole tiles of 720 pixels, none of 1024.
 _base_ = "./bdd100k.py"
-crop_size = (608, 608)
+crop_size = {{_base_.crop_size}}
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", num_classes=19),
@@ -19,7 +19,6 @@ train_pipeline = [
     dict(type="PackRowPosition"),
 ]
 train_dataloader = dict(
-    batch_size=8,
     sampler=dict(_delete_=True, type="ClassUniformSampler"),
     dataset=dict(
         _delete_=True,

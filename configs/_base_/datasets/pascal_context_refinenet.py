@@ -1,7 +1,7 @@
 # As RefineNet's authors train and test, with images enlarged by 1.2 here and not in the network;
 # short side 450 before.
 _base_ = "./pascal_context.py"
-crop_size = (480, 480)
+crop_size = {{_base_.crop_size}}
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", num_classes=60),

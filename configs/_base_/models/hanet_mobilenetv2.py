@@ -1,5 +1,4 @@
 _base_ = "./hanet.py"
-norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
     height_attention=dict(
         places=[
@@ -34,7 +33,7 @@ model = dict(
         _delete_=True,
         type="FullMobileNetV2",
         output_stride=16,
-        norm_cfg=norm_cfg,
+        norm_cfg={{_base_.norm_cfg}},
         init_cfg=dict(type="Pretrained", checkpoint="mmcls://mobilenet_v2"),
     ),
     decode_head=dict(in_channels=1280, in_index=2, c1_in_channels=32),
