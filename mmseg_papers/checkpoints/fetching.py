@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from http.client import HTTPException
 from pathlib import Path
@@ -33,30 +32,30 @@ def fetch(url: str, path: str | Path, sha256: str | None = None) -> Path:
             URL and path. Nothing is left behind.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent)
+    # Its folder may be new; until all is there, nothing is made but this.
+    there = next(folder for folder in path.parents if folder.exists())
     digest = hashlib.sha256()
     try:
-        with (
-            os.fdopen(handle, "wb") as file,
-            urlopen(url, timeout=TIMEOUT) as response,
-            Progress(console=Console(stderr=True), transient=True) as progress,
-        ):
-            length = response.headers.get("Content-Length")
-            task = progress.add_task(path.name, total=length and int(length))
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-                progress.advance(task, len(chunk))
-            received = file.tell()
-        if length and received < int(length):
-            raise OSError(f"the connection was cut after {received} of {length} bytes")
-        if sha256 and not digest.hexdigest().startswith(sha256.lower()):
-            raise OSError(f"its SHA-256 is {digest.hexdigest()}, not {sha256}")
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        with tempfile.TemporaryDirectory(".partial", f"{path.name}.", there) as folder:
+            partial = Path(folder) / path.name
+            with (
+                partial.open("wb") as file,
+                urlopen(url, timeout=TIMEOUT) as response,
+                Progress(console=Console(stderr=True), transient=True) as progress,
+            ):
+                length = response.headers.get("Content-Length")
+                task = progress.add_task(path.name, total=length and int(length))
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    progress.advance(task, len(chunk))
+                received = file.tell()
+            if length and received < int(length):
+                raise OSError(f"the connection was cut after {received} of {length} bytes")
+            if sha256 and not digest.hexdigest().startswith(sha256.lower()):
+                raise OSError(f"its SHA-256 is {digest.hexdigest()}, not {sha256}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.replace(path)
     except (OSError, HTTPException, ValueError) as error:
         raise OSError(f"could not download {url} to {path}: {error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
     return path

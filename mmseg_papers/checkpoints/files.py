@@ -43,28 +43,27 @@ def read_weights(source: str, sha256: str | None = None) -> Mapping[str, Any]:
 
     Raises:
         ValueError: If the file needs more than tensors and plain data.
-        OSError: If it is missing or damaged, or has another SHA-256.
+        OSError: If it is missing or damaged, or has another SHA-256. What a URL gave is not kept
+            then.
         ImportError: If it needs a library that is not installed.
     """
-    path = _local(source, sha256) if "://" in source else Path(source)
-    part = TENSORFLOW_FILE.fullmatch(str(path))
-    if part or Path(f"{path}.index").exists():
-        if sha256:
-            raise ValueError(f"a SHA-256 is of one file, but {path} is of several")
-        return read_tensorflow_checkpoint(part[1] if part else path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is neither {path} nor {path}.index")
-    if sha256:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if not digest.startswith(sha256.lower()):
-            raise OSError(f"the SHA-256 of {path} is {digest}, not {sha256}")
-    if path.suffix == ".safetensors":
-        return _safetensors(path)
-    if path.suffix == ".mat":
-        return _matlab(path)
-    if path.name.endswith((".tar.gz", ".tgz")):
-        return _tensorflow_archive(path)
-    return _pytorch(path)
+    if "://" not in source:
+        return _read(Path(source), sha256)
+    # Servers have files of the same name, and some names say nothing.
+    folder = hashlib.sha256(source.encode()).hexdigest()[:16]
+    name = Path(urlparse(source).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / "mmseg_papers" / folder / name
+    if not path.exists():
+        fetch(source, path, sha256)
+    try:
+        return _read(path, sha256)
+    except PermissionError:
+        raise
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(
+            f"{error}. It was kept of {source} and is removed now: the next run downloads it anew"
+        ) from error
 
 
 def read_checkpoint(filename: str) -> Mapping[str, Any]:
@@ -93,13 +92,25 @@ def read_checkpoint(filename: str) -> Mapping[str, Any]:
     return loaded
 
 
-def _local(url: str, sha256: str | None) -> Path:
-    """The file that a URL gives, from the cache or the network."""
-    # Servers have files of the same name, and some names say nothing.
-    folder = hashlib.sha256(url.encode()).hexdigest()[:16]
-    name = Path(urlparse(url).path).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / "mmseg_papers" / folder / name
-    return path if path.exists() else fetch(url, path, sha256)
+def _read(path: Path, sha256: str | None) -> Mapping[str, Any]:
+    part = TENSORFLOW_FILE.fullmatch(str(path))
+    if part or Path(f"{path}.index").exists():
+        if sha256:
+            raise ValueError(f"a SHA-256 is of one file, but {path} is of several")
+        return read_tensorflow_checkpoint(part[1] if part else path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is neither {path} nor {path}.index")
+    if sha256:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not digest.startswith(sha256.lower()):
+            raise OSError(f"the SHA-256 of {path} is {digest}, not {sha256}")
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    if path.suffix == ".mat":
+        return _matlab(path)
+    if path.name.endswith((".tar.gz", ".tgz")):
+        return _tensorflow_archive(path)
+    return _pytorch(path)
 
 
 def _pytorch(path: Path) -> Mapping[str, Any]:

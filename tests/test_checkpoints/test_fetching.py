@@ -62,6 +62,19 @@ def test_nothing_is_left_behind(url, tmp_path, name, sha256, message):
     assert [f.read_bytes() for f in tmp_path.iterdir()] == [b"before"]
 
 
+@pytest.mark.parametrize("name", ["cut", "missing"])
+def test_no_folder_is_left_behind(url, tmp_path, name):
+    with pytest.raises(OSError, match="could not download"):
+        fetch(f"{url}/{name}", tmp_path / "new" / "er" / "file.pth")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_folders_place(url, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=f"could not download {url}/whole to {tmp_path}/file/x.pth"):
+        fetch(f"{url}/whole", tmp_path / "file" / "x.pth")
+
+
 def test_no_server(tmp_path):
     with pytest.raises(OSError, match=r"could not download http://127\.0\.0\.1:9/x to .*refused"):
         fetch("http://127.0.0.1:9/x", tmp_path / "x")

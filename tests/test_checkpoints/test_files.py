@@ -186,6 +186,38 @@ def test_url(url, tmp_path):
     assert_is_weights(read_weights(f"{url}/f.pth?raw=true"))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_what_cannot_be_read_is_downloaded_again(url, tmp_path, share):
+    """A page in place of a file, or half of it, where no length says how much is to come."""
+    file = tmp_path / "www" / "f.pth"
+    torch.save(WEIGHTS, file)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))] or b"<html>Quota exceeded</html>")
+    message = rf"no PyTorch file of weights, or is cut short\. It was kept of {url}/f\.pth and is"
+    with pytest.raises(OSError, match=message):
+        read_weights(f"{url}/f.pth")
+    file.write_bytes(content)
+    assert_is_weights(read_weights(f"{url}/f.pth"))
+
+
+def test_what_is_kept_with_another_sha256_is_downloaded_again(url, tmp_path):
+    file = tmp_path / "www" / "f.pth"
+    torch.save({"x": torch.ones(1)}, file)
+    read_weights(f"{url}/f.pth")
+    torch.save(WEIGHTS, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(OSError, match=rf"not {digest}\. It was kept of {url}/f\.pth and is"):
+        read_weights(f"{url}/f.pth", digest)
+    assert_is_weights(read_weights(f"{url}/f.pth", digest))
+
+
+def test_what_needs_code_stays_for_its_cure(url, tmp_path):
+    torch.save({"x": Foreign()}, tmp_path / "www" / "f.pth")
+    with pytest.raises(ValueError, match=r"Foreign, .* load it once") as caught:
+        read_weights(f"{url}/f.pth")
+    assert Path(str(caught.value).split(" needs ")[0]).is_file()
+
+
 def test_urls_of_the_same_file_name(url, tmp_path):
     for folder, value in (("a", 1.0), ("b", 2.0)):
         (tmp_path / "www" / folder).mkdir()
