@@ -6,6 +6,7 @@ SOURCE is a path or URL: a PyTorch or safetensors file, a TensorFlow checkpoint 
 .index) or a .tar.gz of one, or for RefineNet a MATLAB file. Options of the paper's converter and
 digits that the file's SHA-256 begins with follow it in quotes: 'SOURCE#drop_background=true' or
 'SOURCE#mat_file=voc&sha256=1234abcd'. ImageNet weights become a backbone's, others a segmentor's.
+The log says what is in the file, and the licence of the authors' files: what is converted keeps it.
 Without this step, papers://PAPER/SOURCE works wherever MMEngine takes a checkpoint.
 """
 

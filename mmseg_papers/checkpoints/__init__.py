@@ -24,6 +24,17 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "refinenet": refinenet.convert,
     "spnet": spnet.convert,
 }
+#: paper -> licence of its authors' files; a test compares these with the metafiles'
+LICENSES = {
+    "cpnet": "none given",
+    "deeplab": "Apache-2.0",
+    "denseaspp": "none given",
+    "dsrl": "Apache-2.0",
+    "hanet": "CC BY-NC 4.0",
+    "hrnet": "MIT",
+    "refinenet": "BSD-2-Clause; its read-me allows academic use only",
+    "spnet": "MIT; its read-me allows non-commercial use only",
+}
 #: The entries under which the authors' files may hold their weights.
 WRAPPINGS = ("state_dict", "model_state", "model", "segmenter", "weights")
 
@@ -85,4 +96,10 @@ def convert_state_dict(
     return CONVERTERS[paper](tensors, **options)
 
 
-__all__ = ["CONVERTERS", "convert_state_dict", "read_tensorflow_checkpoint", "weights_of"]
+__all__ = [
+    "CONVERTERS",
+    "LICENSES",
+    "convert_state_dict",
+    "read_tensorflow_checkpoint",
+    "weights_of",
+]

@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from torch import Tensor
 
 from ..models.layers.complete_loading import SOURCE
-from . import CONVERTERS, convert_state_dict, weights_of
+from . import CONVERTERS, LICENSES, convert_state_dict, weights_of
 from .files import read_weights
 
 PREFIX = "papers://"
@@ -33,7 +33,7 @@ ADDRESS = re.compile(
 
 
 def load_from_authors(address: str, map_location: str | torch.device | None = None) -> dict:
-    """Load a file of a paper's authors, converted, and log what is in it.
+    """Load a file of a paper's authors, converted, and log what is in it and its licence.
 
     MMEngine calls this for ``papers://``, in ``load_from``, in ``init_cfg`` and on the command
     line. A segmentor of this package takes what comes from here whole or not at all; see
@@ -79,7 +79,12 @@ def load_from_authors(address: str, map_location: str | torch.device | None = No
         raise ValueError(f"{source} does not fit {paper}: {error.args[0]}") from error
     if not weights:
         raise ValueError(f"{source} holds no weights of {paper}")
-    print_log(f"{source}, converted from {paper}:\n{weights_table(weights, originals)}", "current")
+    print_log(
+        f"{source}, converted from {paper}:\n{weights_table(weights, originals)}"
+        "Licence of the authors' files and of what is made of them (ports have their own): "
+        f"{LICENSES[paper]}",
+        "current",
+    )
     state_dict = OrderedDict((k, v.to(map_location or "cpu")) for k, v in weights.items())
     # MMEngine hands this on to the module that loads.
     state_dict._metadata = OrderedDict({"": {SOURCE: address}})

@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 from torch.utils.data import DataLoader
 
-from mmseg_papers.checkpoints import convert_state_dict
+from mmseg_papers.apis import papers
+from mmseg_papers.checkpoints import CONVERTERS, LICENSES, convert_state_dict
 from mmseg_papers.checkpoints.loading import load_from_authors
 
 from ..data.reference import fill
@@ -295,3 +296,10 @@ def test_table_and_what_is_left_out(weights, tmp_path, monkeypatch):
     assert re.search(rf"all +│ +434 │ +434 │ +{numbers:,} ", lines[-1])
     numbers = sum(value.numel() for value in weights.values()) + 19
     assert re.search(rf"in the file +│ +{len(weights) + 1} │ +│ +{numbers:,} ", lines[-1])
+    assert lines[-1].endswith("what is made of them (ports have their own): MIT")
+
+
+def test_licences_are_the_metafiles():
+    assert LICENSES.keys() == CONVERTERS.keys()
+    for name, license in LICENSES.items():
+        assert {paper.license for paper in papers() if name in paper.name.lower()} == {license}
