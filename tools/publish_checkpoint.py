@@ -1,6 +1,6 @@
 """Make of a training's checkpoint a file to publish, and its entry in a metafile.
 
-python tools/publish_checkpoint.py work_dirs/NAME/iter_20000.pth published/NAME.pth
+python tools/publish_checkpoint.py work_dirs/NAME/iter_20000.pth published/NAME.pth --license MIT
 
 The optimizer's and the training's state go, and what only training uses: DSRL's SISR branch and
 feature transform. The name of the file gets the first eight digits of its SHA-256, as PyTorch's hub
@@ -55,6 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path, help="named after the config, without the digits")
+    parser.add_argument("--license", default="YOUR LICENSE", help="of the weights")
     args = parser.parse_args()
     try:
         written, digest = publish(args.source, args.target)
@@ -66,6 +67,7 @@ def main() -> int:
     print(f"  - Name: {args.target.stem}")
     print(f"    Weights: https://YOUR.HOST/{written.name}")
     print(f"    SHA256: {digest}")
+    print(f"    License: {args.license}")
     return 0
 
 

@@ -59,14 +59,10 @@ class Entry:
     published: tuple[dict[str, Any], ...]
     #: Where the weights are hosted; None where they are not.
     weights: str | None
+    #: Digits that the SHA-256 of the weights begins with; None where no weights are hosted.
+    sha256: str | None
     #: Of the weights.
     license: str
-
-    @property
-    def sha256(self) -> str | None:
-        """Digits that the SHA-256 of the weights begins with, which end their file's name."""
-        digits = re.search(r"-([\da-f]{8,64})\.\w+$", self.weights or "")
-        return digits and digits[1]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -255,6 +251,8 @@ def _entries() -> tuple[Entry, ...]:
         for model in metafile["Models"]:
             paper, metadata = of_folder[model["In Collection"]], model["Metadata"]
             height, width = metadata["Input Size"].split("x")
+            weights = model.get("Weights")
+            in_name = re.search(r"-([\da-f]{8,64})\.\w+$", weights or "")
             found.append(
                 Entry(
                     name=model["Name"],
@@ -267,7 +265,8 @@ def _entries() -> tuple[Entry, ...]:
                     input_size=(int(height), int(width)),
                     results=tuple(model.get("Results", ())),
                     published=tuple(model.get("Published", ())),
-                    weights=model.get("Weights"),
+                    weights=weights,
+                    sha256=model.get("SHA256", in_name and in_name[1]),
                     license=model.get("License", paper.license),
                 )
             )

@@ -2,7 +2,6 @@
 
 import hashlib
 import resource
-from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -51,7 +50,7 @@ def test_entries_are_complete():
         for model in metafile["Models"]:
             where = f"{file}: {model['Name']}"
             assert ("Weights" in model) == (entry(model["Name"]).sha256 is not None), where
-            assert set(model) <= keys | weights, where
+            assert set(model) - {"SHA256"} <= keys | weights, where
             assert set(model) & weights in (set(), weights), where
             assert set(model["Metadata"]) == {
                 "Training Data",
@@ -152,7 +151,7 @@ WEIGHTS = bytes(range(256)) * 40
 
 @pytest.fixture
 def hosted(tmp_path, monkeypatch):
-    """Weights of ``SMALL`` on a web server; calling it changes what the zoo knows or it sends."""
+    """Weights of ``SMALL`` on a web server; calling it changes the metafile or what it sends."""
     folder = tmp_path / "served"
     folder.mkdir()
     name = f"weights-{hashlib.sha256(WEIGHTS).hexdigest()[:8]}.pth"
@@ -164,12 +163,18 @@ def hosted(tmp_path, monkeypatch):
         def copyfile(self, source, outputfile):
             outputfile.write(source.read()[: len(WEIGHTS) - missing])
 
-    def change(cut=0, name=name):
+    metafile = metafiles()[CONFIGS / "dsrl" / "metafile.yaml"]
+    (model,) = (m for m in metafile["Models"] if m["Name"] == SMALL)
+    (tmp_path / "model-index.yml").write_text("Import: [metafile.yaml]")
+    monkeypatch.setattr(zoo, "MIM", tmp_path)
+    monkeypatch.setattr(zoo, "_entries", zoo._entries.__wrapped__)
+
+    def change(cut=0, name=name, **more):
         nonlocal missing
         missing = cut
         url = f"http://127.0.0.1:{server.server_port}/{name}"
-        known = replace(entry(SMALL), weights=url, license="CC BY-NC 4.0")
-        monkeypatch.setattr(zoo, "_entries", lambda: (known,))
+        model.update(Weights=url, License="CC BY-NC 4.0", **more)
+        (tmp_path / "metafile.yaml").write_text(yaml.safe_dump(metafile))
 
     handler = partial(Handler, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -188,10 +193,12 @@ def test_download_shows_the_licence(hosted, tmp_path, capsys):
     assert file.name == entry(SMALL).weights.rpartition("/")[2]
 
 
-@pytest.mark.parametrize("fault", ["hash", "cut", "full", "absent"])
+@pytest.mark.parametrize("fault", ["hash", "digest", "cut", "full", "absent"])
 def test_a_failed_download_leaves_nothing(fault, hosted, tmp_path, capsys):
     if fault == "hash":
         hosted(name="weights-00000000.pth")
+    if fault == "digest":  # begins as the name says
+        hosted(SHA256=f"{hashlib.sha256(WEIGHTS).hexdigest()[:8]:0<64}")
     if fault == "cut":
         hosted(cut=1)
     if fault == "absent":

@@ -64,13 +64,14 @@ def test_publishes_what_inference_needs(run, tmp_path, capsys):
     meta = dict(iter=7, dataset_meta=dict(classes=["a", "b"]))
     content = dict(state_dict=weights, meta=meta, optimizer=dict(state=torch.zeros(10000)))
     torch.save(content, tmp_path / "iter_7.pth")
-    assert run("publish_checkpoint", tmp_path / "iter_7.pth", tmp_path / "out" / "dsrl.pth") == 0
+    files = tmp_path / "iter_7.pth", tmp_path / "out" / "dsrl.pth"
+    assert run("publish_checkpoint", *files, "--license", "CC BY-NC 4.0") == 0
     (file,) = (tmp_path / "out").iterdir()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert file.name == f"dsrl-{digest[:8]}.pth"
     (entry,) = yaml.safe_load(capsys.readouterr().out.partition("\n")[2])
     weights_url = f"https://YOUR.HOST/{file.name}"
-    assert entry == dict(Name="dsrl", Weights=weights_url, SHA256=digest)
+    assert entry == dict(Name="dsrl", Weights=weights_url, SHA256=digest, License="CC BY-NC 4.0")
     published = torch.load(file, weights_only=True)
     assert published["meta"] == dict(dataset_meta=meta["dataset_meta"])
     assert set(published) == {"state_dict", "meta"}
