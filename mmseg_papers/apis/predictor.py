@@ -13,12 +13,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmseg.apis import init_model
 from mmseg.registry import DATASETS, TRANSFORMS
-from torch import Tensor, nn
+from torch import nn
 
 from ..checkpoints.files import read_checkpoint
 from ..datasets.transforms.loading import check_image
 from ..engine.validation_hooks import picture_of_array
-from ..models.layers.complete_loading import check_whole
+from ..models.layers.complete_loading import load_whole
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
 from .configs import require_parts, resolved_config
@@ -228,35 +228,14 @@ def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn
     with naming_options(config._cfg_dict, ""):
         model = init_model(config, device=device)
     if checkpoint is not None:
-        load_whole(model, loaded.get("state_dict", loaded), str(checkpoint))
+        # What only training needs, and the file, a published one, lacks.
+        for child in load_whole(model, loaded.get("state_dict", loaded), str(checkpoint)):
+            setattr(model, child, None)
     meta = (loaded.get("meta") or {}).get("dataset_meta")
     if meta is None and "test_dataloader" in config:
         meta = dataset_meta(config.test_dataloader.dataset)
     model.dataset_meta = meta
     return model
-
-
-def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Load weights that fit the model in everything.
-
-    A part that only training needs is dropped from the model where the file, a published one, lacks
-    it as a whole.
-
-    Args:
-        model (nn.Module): A segmentor; changed in place.
-        state_dict (dict[str, Tensor]): Its weights; names may begin with ``module.``.
-        source (str): Their file, for errors.
-
-    Raises:
-        ValueError: If a weight is missing, left over, of another shape, NaN or infinite.
-    """
-    state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
-    for child in check_whole(model, state_dict, source):
-        setattr(model, child, None)
-    model.load_state_dict(state_dict, strict=False)
-    for name, value in model.state_dict().items():
-        if not value.isfinite().all():
-            raise ValueError(f"{source}: {name} is not finite; take a checkpoint from before that")
 
 
 def dataset_meta(dataset: ConfigDict) -> dict:
@@ -299,7 +278,15 @@ def inner_dataset(dataset: ConfigDict) -> ConfigDict:
 
 
 def names_and_colors(meta: dict) -> tuple[tuple[str, ...], list[list[int]]]:
-    """Class names and one RGB each; where ``meta`` has no colours, those that ``mmseg`` draws."""
+    """Class names and one colour each.
+
+    Args:
+        meta (dict): ``classes``, and perhaps ``palette``, of a data set or a checkpoint.
+
+    Returns:
+        tuple[tuple[str, ...], list[list[int]]]: Names, and RGB of each; the colours that ``mmseg``
+        draws where ``meta`` has none or another number of them.
+    """
     classes = tuple(meta["classes"])
     palette = meta.get("palette")
     if palette is None or len(palette) != len(classes):

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..checkpoints.fetching import fetch
 from ..checkpoints.files import read_checkpoint
-from ..models.layers.complete_loading import check_whole
+from ..models.layers.complete_loading import load_whole
 from .configs import MIM, packaged_config, resolved_config
 from .predictor import dataset_meta, names_and_colors
 
@@ -181,7 +181,7 @@ def build_model(
 
     Raises:
         ValueError: If there is no such config; names the nearest ones. If the checkpoint does not
-            fit.
+            fit, or has a weight that is NaN or infinite.
 
     Example:
         >>> model = build_model("hrnetv2_w18_4xb3-120k_cityscapes-512x1024").eval()
@@ -203,9 +203,7 @@ def build_model(
             logger.setLevel(level)
     else:
         loaded = read_checkpoint(str(checkpoint))
-        weights = loaded.get("state_dict", loaded)
-        check_whole(model, weights, str(checkpoint))
-        model.load_state_dict(weights, strict=False)
+        load_whole(model, loaded.get("state_dict", loaded), str(checkpoint))
     if "test_dataloader" in config:
         classes, palette = names_and_colors(dataset_meta(config.test_dataloader.dataset))
         model.dataset_meta = dict(classes=classes, palette=palette)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.layers.complete_loading import without_wrapper
 from . import cpnet, deeplab, denseaspp, dsrl, hanet, hrnet, refinenet, spnet
 from .tensorflow import read_tensorflow_checkpoint
 
@@ -84,15 +84,7 @@ def convert_state_dict(
                 f"{key} is a {type(value).__name__}, not a tensor; hand in the weights themselves, "
                 "such as file['state_dict']"
             )
-    tensors = {
-        re.sub(r"^module\.", "", key): torch.as_tensor(value) for key, value in state_dict.items()
-    }
-    if len(tensors) < len(state_dict):
-        twice = [key for key in tensors if key in state_dict and f"module.{key}" in state_dict]
-        raise ValueError(
-            f"{len(twice)} keys of the checkpoint are there with and without 'module.': "
-            f"{', '.join(twice[:5])}{', ..' * (len(twice) > 5)}; keep one of each"
-        )
+    tensors = {key: torch.as_tensor(value) for key, value in without_wrapper(state_dict).items()}
     return CONVERTERS[paper](tensors, **options)
 
 

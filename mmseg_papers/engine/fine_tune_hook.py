@@ -7,10 +7,9 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from torch import Tensor, nn
 
 from ..checkpoints.files import read_checkpoint
-from ..models.layers.complete_loading import check_whole
+from ..models.layers.complete_loading import load_whole
 
 
 @HOOKS.register_module()
@@ -46,35 +45,13 @@ class FineTuneHook(Hook):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no checkpoint or of another model.
+            ValueError: If it is no checkpoint, or of another model, or a weight is NaN or infinite.
         """
         if runner.iter > 0:
             return
         loaded = read_checkpoint(self.checkpoint)
         state_dict = loaded.get("state_dict", loaded)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        random = load_all_but_classes(model, state_dict, self.checkpoint)
+        random = load_whole(model, state_dict, self.checkpoint, but_classes=True)
         what = "\n  ".join(f"{name}: {why}" for name, why in random.items()) or "nothing"
         print_log(f"{self.checkpoint} loaded; random as initialised:\n  {what}", "current")
-
-
-def load_all_but_classes(
-    model: nn.Module, state_dict: dict[str, Tensor], source: str = "the file"
-) -> dict[str, str]:
-    """Load weights; those of heads that differ in the number of classes stay as they are.
-
-    Args:
-        model (nn.Module): A segmentor.
-        state_dict (dict[str, Tensor]): Weights of one with perhaps other classes.
-        source (str): Its name in errors.
-
-    Returns:
-        dict[str, str]: What was not loaded, and why.
-
-    Raises:
-        ValueError: If a weight is missing, left over, or differs in shape elsewhere or otherwise.
-    """
-    random = check_whole(model, state_dict, source, but_classes=True)
-    fitting = {name: value for name, value in state_dict.items() if name not in random}
-    model.load_state_dict(fitting, strict=False)
-    return random

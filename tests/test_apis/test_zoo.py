@@ -128,13 +128,22 @@ def test_build_model_with_a_checkpoint(tmp_path):
         torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True)
     )
     state = model.state_dict()
-    torch.save(dict(state_dict=dict(state, more=torch.zeros(1))), tmp_path / "more.pth")
-    with pytest.raises(ValueError, match="1 left over: more"):
-        build_model(SMALL, tmp_path / "more.pth")
-    del state["decode_head.norm_acts.2.1.weight"]
-    torch.save(dict(state_dict=state), tmp_path / "part.pth")
-    with pytest.raises(ValueError, match=r"1 missing: decode_head\.norm_acts\.2\.1\.weight"):
-        build_model(SMALL, tmp_path / "part.pth")
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    torch.save(wrapped, tmp_path / "wrapped.pth")
+    again = build_model(SMALL, tmp_path / "wrapped.pth").state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in state.items())
+    name = "decode_head.norm_acts.2.1.weight"
+    part = {k: value for k, value in state.items() if k != name}
+    infinite = {name: torch.full_like(state[name], torch.inf)}
+    for changed, message in (
+        (dict(state, more=torch.zeros(1)), "1 left over: more"),
+        (part, f"1 missing: {name}"),
+        ({**state, **infinite}, f"bad.pth: {name} is not finite"),
+        ({**state, **wrapped}, f"{len(state)} keys .* with and without 'module.'"),
+    ):
+        torch.save(dict(state_dict=changed), tmp_path / "bad.pth")
+        with pytest.raises(ValueError, match=message):
+            build_model(SMALL, tmp_path / "bad.pth")
 
 
 def test_pretrained_weights_are_asked_for(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Fine-tuning takes over all but the classes, says so, and stops at anything else."""
 
+from functools import partial
+
 import pytest
 import torch
 from mmengine.model import revert_sync_batchnorm
@@ -7,7 +9,8 @@ from mmseg.registry import MODELS
 
 from mmseg_papers.apis import build_model
 from mmseg_papers.apis.configs import resolved_config
-from mmseg_papers.engine.fine_tune_hook import FineTuneHook, load_all_but_classes
+from mmseg_papers.engine.fine_tune_hook import FineTuneHook
+from mmseg_papers.models.layers.complete_loading import load_whole
 
 from ..test_models.test_segmentors.tiny_models import model_config
 
@@ -29,6 +32,9 @@ def model(num_classes=19, arch="w18_small_v1", in_channels=3, width=16):
             test_cfg=dict(mode="whole"),
         )
     )
+
+
+load_all_but_classes = partial(load_whole, source="the file", but_classes=True)
 
 
 class Runner:
@@ -112,6 +118,21 @@ def test_widths_that_follow_the_classes():
     assert not [key for key in fresh if key.startswith("decode_head.skips")]
     own, loaded = ours.state_dict(), theirs.state_dict()
     assert all(torch.equal(own[key], loaded[key]) for key in own if key not in fresh)
+
+
+def test_a_file_of_a_distributed_training(checkpoint, tmp_path):
+    loaded = torch.load(checkpoint, weights_only=True)["state_dict"]
+    torch.save({f"module.{k}": v for k, v in loaded.items()}, tmp_path / "wrapped.pth")
+    ours = model()
+    FineTuneHook(str(tmp_path / "wrapped.pth")).before_train(Runner(ours))
+    assert all(torch.equal(value, loaded[k]) for k, value in ours.state_dict().items())
+
+
+def test_what_is_not_finite_is_refused(checkpoint):
+    loaded = torch.load(checkpoint, weights_only=True)["state_dict"]
+    loaded["backbone.bn1.weight"][0] = torch.nan
+    with pytest.raises(ValueError, match=r"the file: backbone\.bn1\.weight is not finite"):
+        load_all_but_classes(model(), loaded)
 
 
 def test_names_that_a_module_changes(tmp_path):

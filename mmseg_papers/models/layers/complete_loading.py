@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -40,8 +42,7 @@ class CompleteLoading(nn.Module):
         for name, tensor in self.state_dict().items():
             key = prefix + name
             if key not in state_dict:
-                # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
-                if not (name.endswith("num_batches_tracked") or name.startswith(absent)):
+                if _is_read(name) and not name.startswith(absent):
                     missing.append(key)
             elif is_rgb_filter(state_dict[key], tensor):
                 state_dict[key] = filters_of_rgb(state_dict[key], tensor.shape[1])
@@ -57,19 +58,37 @@ class CompleteLoading(nn.Module):
         if missing or misfits:
             raise RuntimeError(
                 f"the weights do not fit this {type(self).__name__}; nothing was loaded. "
-                + "".join(
-                    f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}. "
-                    for what, names in (("missing", missing), ("of another shape", misfits))
-                    if names
-                )
-                + "Is the file of another variant (arch), or does it need "
-                "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')?"
+                f"{_problems(missing, [], misfits)}Is the file of another variant (arch), or does "
+                "it need init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')?"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
+def _is_read(name: str) -> bool:
+    """Whether a model needs a weight; files from before PyTorch 0.4.1 have no batch counters."""
+    return not name.endswith("num_batches_tracked")
+
+
+def _problems(missing: list[str], extra: list[str], changes: list[str]) -> str:
+    """Sentences that name the first three weights of each kind."""
+    kinds = (("missing", missing), ("left over", extra), ("of another shape", changes))
+    return "".join(
+        f"{len(names)} {kind}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}. "
+        for kind, names in kinds
+        if names
+    )
+
+
 def is_rgb_filter(loaded: Tensor, own: Tensor) -> bool:
-    """Whether two filter banks differ in that the loaded one is for three channels."""
+    """Whether two filter banks differ in that the loaded one is for three channels.
+
+    Args:
+        loaded (Tensor): Of a file, (O, C, k, k), or a value that is no filter bank.
+        own (Tensor): Of a model, likewise.
+
+    Returns:
+        bool: True if :func:`filters_of_rgb` makes the one fit the other.
+    """
     return (
         isinstance(loaded, Tensor)
         and loaded.dim() == own.dim() == 4
@@ -122,28 +141,25 @@ def check_whole(
         if hasattr(module, "rename_keys"):
             module.rename_keys(theirs, f"{name}." if name else "")
     for child in getattr(model, "training_only", ("auxiliary_head",)):
-        in_model, in_file = (
-            [k for k in names if k.startswith(f"{child}.")] for names in (own, theirs)
-        )
-        if in_model and not in_file:
+        inside = f"{child}."
+        in_model, in_file = (any(k.startswith(inside) for k in names) for names in (own, theirs))
+        if in_model == in_file:
+            continue
+        if in_model:
             random[child] = "not in the file"
-        if bool(in_model) != bool(in_file):
-            place = "file" if in_model else "model"
-            print_log(
-                f"{source}: {child}, of use in training only, is not in the {place}", "current"
-            )
-        if not (in_model and in_file):
-            own = {k: value for k, value in own.items() if k not in in_model}
-            theirs = {k: value for k, value in theirs.items() if k not in in_file}
-    # Files written before PyTorch 0.4.1 have no batch counters; nothing reads them.
-    missing = [k for k in own if k not in theirs and not k.endswith("num_batches_tracked")]
+        place = "file" if in_model else "model"
+        print_log(f"{source}: {child}, of use in training only, is not in the {place}", "current")
+        own, theirs = (
+            {k: value for k, value in weights.items() if not k.startswith(inside)}
+            for weights in (own, theirs)
+        )
+    missing = [k for k in own if k not in theirs and _is_read(k)]
     extra = [k for k in theirs if k not in own]
-    shapes = {
-        k: (list(getattr(theirs[k], "shape", ())), list(value.shape))
+    misfits = {
+        k: (there, list(value.shape))
         for k, value in own.items()
-        if k in theirs
+        if k in theirs and (there := list(getattr(theirs[k], "shape", ()))) != list(value.shape)
     }
-    misfits = {k: pair for k, pair in shapes.items() if pair[0] != pair[1]}
     of_classes = _of_classes(model, misfits)
     if but_classes:
         random |= {k: f"{misfits[k][0]} there, {misfits[k][1]} here" for k in of_classes}
@@ -164,16 +180,60 @@ def check_whole(
             f"of other classes starts from it by custom_hooks = [dict(type='FineTuneHook', "
             f"checkpoint='{source}')]"
         )
-    problems = (("missing", missing), ("left over", extra), ("of another shape", changes))
     raise ValueError(
         f"{source} does not fit this model; nothing was loaded. "
-        + "".join(
-            f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}. "
-            for what, names in problems
-            if names
-        )
-        + cure
+        f"{_problems(missing, extra, changes)}{cure}"
     )
+
+
+def without_wrapper(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights under the names they have without ``DistributedDataParallel`` around the model.
+
+    Args:
+        state_dict (Mapping[str, Any]): With or without ``module.`` before every name.
+
+    Returns:
+        dict[str, Any]: A copy without.
+
+    Raises:
+        ValueError: If a name is there with and without ``module.``.
+    """
+    unwrapped = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    if len(unwrapped) < len(state_dict):
+        twice = [k for k in unwrapped if k in state_dict and f"module.{k}" in state_dict]
+        raise ValueError(
+            f"{len(twice)} keys of the checkpoint are there with and without 'module.': "
+            f"{', '.join(twice[:5])}{', ..' * (len(twice) > 5)}; keep one of each"
+        )
+    return unwrapped
+
+
+def load_whole(
+    model: nn.Module, state_dict: Mapping[str, Any], source: str, *, but_classes: bool = False
+) -> dict[str, str]:
+    """Load a segmentor's weights, if they fit by :func:`check_whole`.
+
+    Args:
+        model (nn.Module): A segmentor; changed in place.
+        state_dict (Mapping[str, Any]): Its weights; names may begin with ``module.``.
+        source (str): Where they come from, for messages.
+        but_classes (bool): As for :func:`check_whole`. Default: False.
+
+    Returns:
+        dict[str, str]: What stays as it was, and why, as from :func:`check_whole`.
+
+    Raises:
+        ValueError: If a weight is missing, left over, of another shape, NaN or infinite. Nothing
+            was loaded.
+    """
+    state_dict = without_wrapper(state_dict)
+    unloaded = check_whole(model, state_dict, source, but_classes=but_classes)
+    fitting = {name: value for name, value in state_dict.items() if name not in unloaded}
+    for name, value in fitting.items():
+        if isinstance(value, Tensor) and not value.isfinite().all():
+            raise ValueError(f"{source}: {name} is not finite; take a checkpoint from before that")
+    model.load_state_dict(fitting, strict=False)
+    return unloaded
 
 
 def _of_classes(model: nn.Module, misfits: dict[str, tuple[list[int], list[int]]]) -> list[str]:
