@@ -6,9 +6,10 @@
 One convention for all: parameters are those of training, auxiliary heads included. Multiply-adds
 are those of the convolutions and matrix products of one image through the predicting network up to
 its logits, with each operation in its plain formula; a multiplication and its addition are one.
-The published ones, and why they differ, are ``Published`` in ``configs/*/metafile.yaml``.
+The published ones, and why they differ, are ``Published`` in ``configs/*/metafile.yaml``. A
+``Difference`` that begins with "not explained" is known, but open; the last line counts these.
 
-Exits with 1 if a metafile is wrong, or a difference is not explained.
+Exits with 1 if nothing fits the pattern, a metafile is wrong, or one is silent about a difference.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from mmseg.registry import MODELS
 from mmseg_papers.apis import Entry, entries, multiply_adds
 from mmseg_papers.ops import use_references
 
+#: How a metafile begins a difference whose reason nobody knows.
+OPEN = "not explained"
 UNITS = {
     "Parameters (M)": 1e6,
     "Multiply-adds (M)": 1e6,
@@ -97,8 +100,8 @@ def faults(entry: Entry, parameters: int, operations: int) -> list[str]:
         entry.published, rows, strict=True
     ):
         if (difference == "0") == ("Difference" in published):
-            state = "explained, but equal" if difference == "0" else "not explained"
-            found.append(f"{entry.name}: {quantity} {ours} against {value} is {state}")
+            state = "is explained, but equal" if difference == "0" else "has no Difference"
+            found.append(f"{entry.name}: {quantity} {ours} against {value} {state}")
     return found
 
 
@@ -115,16 +118,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("pattern", nargs="?", help="of configs' or papers' names, as `list` takes")
     args = parser.parse_args(argv)
     init_default_scope("mmseg")
+    chosen = entries(args.pattern or "*")
+    if not chosen:
+        print(f"no config and no paper fits {args.pattern!r}", file=sys.stderr)
+        return 1
+    if args.pattern is None:
+        chosen = [entry for entry in chosen if entry.published]
     found = []
     print("config | quantity | ours | published | difference | source and explanation")
     print("---|---|---|---|---|---")
-    for entry in entries(args.pattern or "*"):
-        if args.pattern is None and not entry.published:
-            continue
+    for entry in chosen:
         counts = count(entry)
         for row in compare(entry, *counts):
             print(" | ".join(row), flush=True)
         found += faults(entry, *counts)
+    reasons = [row.get("Difference", "") for entry in chosen for row in entry.published]
+    unexplained = sum(reason.startswith(OPEN) for reason in reasons)
+    print(f"\n{unexplained} of {sum(map(bool, reasons))} differences are not explained")
     for fault in found:
         print(fault, file=sys.stderr)
     return int(bool(found))

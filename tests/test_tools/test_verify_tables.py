@@ -40,12 +40,23 @@ def test_every_paper_with_published_counts_is_there():
 
 def test_prints_a_row_for_each_published_count(tool, capsys):
     assert tool.main([SMALL]) == 0
-    _, _, *rows = capsys.readouterr().out.splitlines()
+    _, _, *rows, _, last = capsys.readouterr().out.splitlines()
     assert [row.split(" | ")[:5] for row in rows] == [
         [SMALL, "Parameters (M)", "0.79", "0.79", "0"],
         [SMALL, "Multiply-adds (M)", "674.46", "674.78", "-0.32"],
     ]
     assert "readme of Xilinx/DSRL" in rows[1]
+    assert last == "0 of 1 differences are not explained"
+
+
+def test_counts_what_nobody_explains(tool, capsys):
+    assert tool.main(["hrnetv2_w40*"]) == 0
+    assert capsys.readouterr().out.endswith("\n\n2 of 2 differences are not explained\n")
+
+
+def test_refuses_a_pattern_that_nothing_fits(tool, capsys):
+    assert tool.main(["hrnett"]) == 1
+    assert capsys.readouterr() == ("", "no config and no paper fits 'hrnett'\n")
 
 
 def test_finds_wrong_and_unexplained_counts(tool, monkeypatch, capsys):
@@ -64,7 +75,7 @@ def test_finds_wrong_and_unexplained_counts(tool, monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == [
         f"{SMALL}: Multiply-adds (G) is 0.67, its metafile says 1.0",
         f"{SMALL}: Parameters (M) 0.79 against 0.79 is explained, but equal",
-        f"{SMALL}: Multiply-adds (M) 674.46 against 674.78 is not explained",
+        f"{SMALL}: Multiply-adds (M) 674.46 against 674.78 has no Difference",
     ]
 
 
