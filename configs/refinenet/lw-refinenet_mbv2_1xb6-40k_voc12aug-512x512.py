@@ -1,10 +1,10 @@
 _base_ = "./lw-refinenet_r101_1xb6-40k_voc12aug-512x512.py"
-# No ImageNet weights of this MobileNetV2 (with an expansion in its first block) can be downloaded.
 model = dict(
     backbone=dict(
         _delete_=True,
         type="LightWeightMobileNetV2",
         norm_cfg=dict(type="BN", requires_grad=True),
+        init_cfg=dict(type="Pretrained", checkpoint="mmcls://mobilenet_v2"),
     ),
     decode_head=dict(
         in_channels=(24, 32, 64, 96, 160, 320),
