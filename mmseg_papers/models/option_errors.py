@@ -13,6 +13,8 @@ from typing import Any
 from mmengine.registry import Registry
 from mmseg import registry as mmseg_registries
 
+from .layers.configurable import require_layer
+
 #: ``mmseg``'s registries and MMEngine's above them.
 REGISTRIES = [r for r in vars(mmseg_registries).values() if isinstance(r, Registry)]
 
@@ -31,6 +33,7 @@ def naming_options(config: dict, place: str) -> Iterator[None]:
     Raises:
         ValueError: In place of a ``KeyError`` (an unknown type), a ``TypeError`` (an unknown
             option) and an ``AssertionError``.
+        ImportError: If a type needs mmcv's compiled operations and this mmcv has none.
     """
     try:
         yield
@@ -89,6 +92,7 @@ def _unknown_type(config: dict, place: str) -> str | None:
     for where, part in typed_parts(config, place):
         name = part["type"]
         if _class_of(name) is None:
+            require_layer(name)
             known = {known for registry in REGISTRIES for known in _names(registry)}
             return f"{where}.type={name!r} is not registered{near_names(name, known)}"
     return None

@@ -21,7 +21,6 @@ from ..layers import (
     DenseLayer,
     DenseTransition,
     check_image_channels,
-    require_layer,
 )
 
 #: arch -> (growth rate, channels of the stem, layers of the four blocks)
@@ -79,7 +78,6 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
 
     Raises:
         ValueError: If an option has a value outside the ones above.
-        ImportError: If ``norm_cfg`` needs mmcv's compiled operations and mmcv has none.
 
     Example:
         >>> import torch
@@ -115,7 +113,6 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
                     f"{option} must be of {', '.join(map(str, allowed))}, got {value!r}"
                 )
         norm_cfg = norm_cfg or dict(type="BN")
-        require_layer(norm_cfg)
         self.output_stride = output_stride
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages

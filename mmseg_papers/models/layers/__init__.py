@@ -3,7 +3,7 @@
 from .aggregation import AggregationModule
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
-from .configurable import build_upsample, require_layer, require_plain
+from .configurable import build_upsample, require_plain
 from .dense_block import DenseBlock, DenseLayer, DenseTransition
 from .height_attention import HeightAttention
 from .image_channels import check_image_channels
@@ -49,7 +49,6 @@ __all__ = [
     "convolve_concat",
     "fuse_residual_stages",
     "gather_objects",
-    "require_layer",
     "require_plain",
     "reset_convs",
     "select_streams",

@@ -21,22 +21,22 @@ PLAIN = {
 }
 
 
-def require_layer(cfg: dict | None) -> None:
-    """Fail when a model is built, with the cure, rather than where its layer is first missed.
+def require_layer(name: str) -> None:
+    """Name the cure where a layer is missing that mmcv would have if it were compiled.
 
     Args:
-        cfg (dict, optional): ``conv_cfg``, ``norm_cfg`` or ``upsample_cfg`` of a model.
+        name (str): The layer's ``type``.
 
     Raises:
         ImportError: If the layer needs mmcv's compiled operations and this mmcv has none.
     """
-    if cfg is None or cfg["type"] not in COMPILED:
+    if name not in COMPILED:
         return
     try:
         import mmcv.ops  # noqa: F401  (registers them)
     except ImportError as error:
         raise ImportError(
-            f"{cfg['type']} is one of mmcv's compiled operations and this mmcv has none ({error}). "
+            f"{name} is one of mmcv's compiled operations and this mmcv has none ({error}). "
             "Compile it, which takes about half an hour: pip install --no-build-isolation "
             "--no-cache-dir --force-reinstall --no-deps onedl-mmcv (OneDL line), or "
             "FORCE_CUDA=1 bash requirements/openmmlab.sh python (OpenMMLab line)"
@@ -72,7 +72,9 @@ def build_upsample(cfg: dict, channels: int, scale_factor: int) -> nn.Module:
 
     Raises:
         ValueError: If the layer is unknown or has no ``scale_factor``.
+        ImportError: If it needs mmcv's compiled operations and mmcv has none.
     """
+    require_layer(cfg["type"])
     layer = MODELS.get(cfg["type"])
     accepted = inspect.signature(layer).parameters if layer else {}
     if "scale_factor" not in accepted:

@@ -5,8 +5,12 @@ import sys
 import pytest
 import torch
 import torch.distributed as dist
+from mmengine.registry import MODELS as ROOT
+from mmseg.registry import MODELS
 
 from mmseg_papers.models.backbones import HighResolutionNet
+
+HRNET = dict(type="HighResolutionNet", arch="w18_small_v1")
 
 
 def forward(**options):
@@ -36,18 +40,35 @@ def test_refuses_layers_without_a_scale(layer):
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("backbone", "layer"),
     [
-        dict(upsample_cfg=dict(type="carafe")),
-        dict(norm_cfg=dict(type="MMSyncBN")),
-        dict(conv_cfg=dict(type="DCNv2", deform_groups=1)),
+        (dict(HRNET, upsample_cfg=dict(type="carafe")), "carafe"),
+        (dict(HRNET, conv_cfg=dict(type="DCNv2", deform_groups=1)), "DCNv2"),
+        (dict(type="LightWeightMobileNetV2", norm_cfg=dict(type="MMSyncBN")), "MMSyncBN"),
+        (
+            dict(
+                type="ResNet",
+                depth=50,
+                dcn=dict(type="DCN", deform_groups=1),
+                stage_with_dcn=(False, False, False, True),
+            ),
+            "DCN",
+        ),
     ],
 )
-def test_says_how_to_get_compiled_operations(option, monkeypatch):
+def test_says_how_to_get_compiled_operations(backbone, layer, monkeypatch):
     monkeypatch.setitem(sys.modules, "mmcv.ops", None)  # importing it raises ImportError
-    layer = next(iter(option.values()))["type"]
+    monkeypatch.delitem(ROOT.module_dict, layer, raising=False)
+    head = dict(type="FCNHead", in_channels=4, channels=4, num_classes=2)
     with pytest.raises(ImportError, match=rf"{layer} is one of .*pip install --no-build-isolation"):
-        HighResolutionNet(arch="w18_small_v1", **option)
+        MODELS.build(
+            dict(
+                type="FusedEncoderDecoder",
+                backbone=backbone,
+                decode_head=head,
+                test_cfg=dict(mode="whole"),
+            )
+        )
 
 
 @pytest.mark.compiled_mmcv
