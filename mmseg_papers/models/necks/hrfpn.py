@@ -25,9 +25,10 @@ class HighResolutionFPN(BaseModule):
     pooled to strides 8, 16, .., and each level is smoothed by a 3x3 conv. No norm, no activation.
 
     The 1x1 conv runs on the wide streams at their own resolution, and each level is pooled from the
-    one before, which is exact for averages and maxima. Keys, arguments and results are those of
-    ``mmdet``'s ``HRFPN``, which has no ``share_conv`` and takes only sizes divisible by 32. In
-    ``mmdet``: ``neck=dict(type='mmseg.HighResolutionFPN', ..)``.
+    one before, which is exact for averages and maxima. Keys and results are those of ``mmdet``'s
+    ``HRFPN``, which takes only sizes divisible by 32 and draws its weights uniformly; its options
+    ``conv_cfg``, ``norm_cfg`` (without effect there) and ``with_cp`` are not here, ``share_conv``
+    is not there. In ``mmdet``: ``neck=dict(type='mmseg.HighResolutionFPN', ..)``.
 
     Args:
         in_channels (Sequence[int]): Channels of the streams.
@@ -36,6 +37,7 @@ class HighResolutionFPN(BaseModule):
         pooling_type (str): ``'AVG'`` or ``'MAX'``. Default: ``'AVG'``.
         share_conv (bool): One 3x3 conv for all levels instead of one each. Default: False.
         init_cfg (dict, optional): Default: :data:`PUBLISHED_INIT`.
+        stride (int): Of the 3x3 convs, 2 in ``mmdet``'s FCOS. Default: 1.
 
     Raises:
         ValueError: If ``pooling_type`` is unknown or ``num_outs`` is below 1.
@@ -57,6 +59,8 @@ class HighResolutionFPN(BaseModule):
         pooling_type: str = "AVG",
         share_conv: bool = False,
         init_cfg: dict | None = None,
+        *,
+        stride: int = 1,
     ) -> None:
         super().__init__(init_cfg or PUBLISHED_INIT)
         if pooling_type not in POOLINGS:
@@ -71,7 +75,7 @@ class HighResolutionFPN(BaseModule):
         self.share_conv = share_conv
         self.reduction_conv = ConvModule(sum(in_channels), out_channels, 1, act_cfg=None)
         self.fpn_convs = nn.ModuleList(
-            ConvModule(out_channels, out_channels, 3, padding=1, act_cfg=None)
+            ConvModule(out_channels, out_channels, 3, stride, padding=1, act_cfg=None)
             for _ in range(1 if share_conv else num_outs)
         )
 
@@ -82,7 +86,8 @@ class HighResolutionFPN(BaseModule):
             inputs (Sequence[Tensor]): The streams, (N, C_r, H_r, W_r).
 
         Returns:
-            tuple[Tensor, ...]: ``num_outs`` maps, (N, out_channels, H_0 // 2^i, W_0 // 2^i).
+            tuple[Tensor, ...]: ``num_outs`` maps, (N, out_channels, ceil(H_0 // 2^i / stride),
+            ceil(W_0 // 2^i / stride)).
 
         Raises:
             ValueError: If the streams have other channels, or are too small for the last level.

@@ -37,6 +37,12 @@ def test_one_shared_conv():
     assert all(p.grad is not None for p in neck.parameters())
 
 
+def test_strided_levels():
+    """As mmdet's FCOS takes them."""
+    levels = HighResolutionFPN(WIDTHS, 6, num_outs=3, stride=2).double()(streams())
+    assert [tuple(level.shape[2:]) for level in levels] == [(16, 24), (8, 12), (4, 6)]
+
+
 def test_published_initialisation():
     neck = HighResolutionFPN((128, 128), 256)
     neck.init_weights()
