@@ -9,7 +9,13 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import CompleteLoading, check_image_channels, set_stride_and_rate, strides_to_rates
+from ..layers import (
+    CompleteLoading,
+    check_image_channels,
+    set_stride_and_rate,
+    strides_to_rates,
+    warn_of_dead_rates,
+)
 
 STYLES = ("pytorch", "tensorflow")
 STEM_STRIDE = 4
@@ -202,6 +208,8 @@ class AtrousResNet(CompleteLoading, ResNet):
             else:
                 unit.downsample = Subsample(stride) if stride > 1 else None
         self.output_stride = output_stride
+        rates = {rate * unit_rate for (_, rate), unit_rate in zip(plan, unit_rates, strict=True)}
+        self._atrous_rates = sorted(rates - {1})
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Extract the blocks' maps.
@@ -234,6 +242,8 @@ class AtrousResNet(CompleteLoading, ResNet):
                 x = y = block(x)
             if i in self.out_indices:
                 maps.append(y)
+        if self.training:
+            warn_of_dead_rates(x, self._atrous_rates)
         return tuple(maps)
 
     def train(self, mode: bool = True) -> AtrousResNet:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...ops.export import is_traced
-from ..layers import DenseBlock, DenseLayer, require_plain
+from ..layers import DenseBlock, DenseLayer, require_plain, warn_of_dead_rates
 
 
 @MODELS.register_module()
@@ -101,14 +99,8 @@ class DenseASPPHead(BaseDecodeHead):
                 f"decode_head.in_channels={self.in_channels}, but the backbone's map has "
                 f"{x.shape[1]} channels; set in_channels to this"
             )
-        height, width = x.shape[2:]
-        degenerate = self.training and max(height, width) <= max(self.dilations)
-        if degenerate and not is_traced():  # a warning would break the graph
-            warnings.warn(
-                f"on maps of {height} x {width} cells the 3x3 conv of rate {max(self.dilations)} "
-                "reads its centre only; use a larger crop_size or smaller decode_head.dilations",
-                stacklevel=2,
-            )
+        if self.training:
+            warn_of_dead_rates(x, self.dilations)
         return self.aspp(x)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from .height_attention import HeightAttention
 from .image_channels import check_image_channels
 from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
-from .output_stride import set_stride_and_rate, strides_to_rates
+from .output_stride import set_stride_and_rate, strides_to_rates, warn_of_dead_rates
 from .refinement import ChainedResidualPooling, FeaturePath, RefineBlock, ResidualConvUnit
 from .residual_stage import (
     PlainResidualStage,
@@ -54,4 +54,5 @@ __all__ = [
     "select_streams",
     "set_stride_and_rate",
     "strides_to_rates",
+    "warn_of_dead_rates",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -15,9 +14,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from ...ops.constant_concat import conv_of_constant_concat
-from ...ops.export import is_traced
 from ...ops.plain_layers import is_hooked, is_plain_conv
-from .output_stride import set_stride_and_rate
+from .output_stride import set_stride_and_rate, warn_of_dead_rates
 
 #: The output stride that the rates of :class:`ASPP` are given for.
 RATES_STRIDE = 16
@@ -103,7 +101,6 @@ class ASPP(BaseModule):
                 **cfgs,
             )
         self.dropout = nn.Dropout(dropout_ratio) if dropout_ratio else nn.Identity()
-        self._has_warned = False
         self.set_output_stride(output_stride)
 
     def set_output_stride(self, output_stride: int) -> None:
@@ -202,16 +199,7 @@ class ASPP(BaseModule):
                 "train with at least 2 images on a GPU, SyncBN, norm_eval=True or "
                 "with_image_pool=False"
             )
-        size = min(x.shape[2:])
-        dead = [rate for rate in self.scaled_rates if rate >= size]
-        if dead and not self._has_warned and not is_traced():  # a warning would break the graph
-            self._has_warned = True
-            warnings.warn(
-                f"at rates {dead} a 3x3 conv on a map of {x.shape[2]} x {x.shape[3]} sees only "
-                "padding around its centre and is a 1x1 conv (arXiv:1706.05587, section 3.3); "
-                "use a larger crop_size or smaller rates",
-                stacklevel=2,
-            )
+        warn_of_dead_rates(x, self.scaled_rates)
 
 
 class DeepLabV3PlusDecoder(BaseModule):

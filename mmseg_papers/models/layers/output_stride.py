@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
+
+from ...ops.export import is_traced
 
 
 def strides_to_rates(
@@ -58,3 +61,21 @@ def set_stride_and_rate(conv: nn.Conv2d, stride: int, rate: int) -> None:
     conv.stride = (stride, stride)
     conv.dilation = (rate, rate)
     conv.padding = tuple(rate * (size // 2) for size in conv.kernel_size)
+
+
+def warn_of_dead_rates(x: Tensor, rates: Iterable[int]) -> None:
+    """Warn if 3x3 convs at some rates read only padding beside the centre of their kernel.
+
+    Args:
+        x (Tensor): The map that they convolve, (N, C, H, W).
+        rates (Iterable[int]): Their rates.
+    """
+    height, width = x.shape[2:]
+    dead = [rate for rate in rates if rate >= min(height, width)]
+    if dead and not is_traced():  # a warning would break the graph
+        warnings.warn(
+            f"at rates {dead} a 3x3 conv on a map of {height} x {width} sees only padding around "
+            "its centre, at least along the shorter side (arXiv:1706.05587, section 3.3); use a "
+            "larger crop_size or smaller rates",
+            stacklevel=2,
+        )

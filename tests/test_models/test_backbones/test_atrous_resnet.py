@@ -1,5 +1,7 @@
 """AtrousResNet: the paper's rates, one state dict for all output strides, and refusals."""
 
+import warnings
+
 import pytest
 import torch
 from mmseg.models.backbones import ResNet
@@ -119,6 +121,16 @@ def test_parameter_and_mac_counts_of_the_trunks():
     classifier = 2048 * 21 + 21
     assert round((counts[50, 7] + classifier) / 1e6, 2) == 63.84
     assert round((counts[101, 7] - counts[50, 7]) / 1e6, 2) == 18.99
+
+
+def test_warns_while_training_on_maps_too_small_for_the_cascade():
+    net = AtrousResNet(18, num_blocks=5, output_stride=8, base_channels=4, stem_channels=4)
+    with pytest.warns(UserWarning, match=r"rates \[8\] a 3x3 conv on a map of 8 x 9 sees only pad"):
+        net.train()(torch.rand(2, 3, 64, 72))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        net(torch.rand(2, 3, 72, 72))
+        net.eval()(torch.rand(2, 3, 64, 72))
 
 
 def test_trains_and_keeps_frozen_parts():

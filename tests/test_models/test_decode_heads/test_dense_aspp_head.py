@@ -87,12 +87,12 @@ def test_counts_of_the_published_networks(name, counts):
 
 def test_warns_while_training_on_maps_too_small_for_the_rate():
     head = make(dilations=(3, 6)).train()
-    with pytest.warns(UserWarning, match=r"6 x 5 cells the 3x3 conv of rate 6 reads its centre"):
-        head([torch.rand(2, 8, 6, 5)])
+    with pytest.warns(UserWarning, match=r"rates \[6\] a 3x3 conv on a map of 6 x 40 "):
+        head([torch.rand(2, 8, 6, 40)])
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        head([torch.rand(2, 8, 5, 7)])
-        head.eval()([torch.rand(2, 8, 6, 5)])
+        head([torch.rand(2, 8, 8, 7)])
+        head.eval()([torch.rand(2, 8, 6, 40)])
 
 
 @pytest.mark.parametrize(
