@@ -9,7 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ASPP, DeepLabV3PlusDecoder, require_plain
+from ..layers import ASPP, DeepLabV3PlusDecoder, require_plain, select_map
 
 #: Where the weights of ``mmseg``'s heads are here.
 MMSEG_PREFIXES = {
@@ -92,12 +92,7 @@ class DeepLabV3Head(BaseDecodeHead):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        x = self._transform_inputs(inputs)
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"decode_head.in_channels={self.in_channels}, but the backbone's map "
-                f"{self.in_index} has {x.shape[1]} channels"
-            )
+        x = select_map(inputs, self.in_index, self.in_channels)
         return self.convs(self.aspp(x))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -180,30 +175,5 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        low_level = low_level_map(inputs, self.c1_index, self.c1_in_channels)
+        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, "c1_")
         return self.decoder(super()._forward_feature(inputs), low_level)
-
-
-def low_level_map(inputs: Sequence[Tensor], c1_index: int, c1_in_channels: int) -> Tensor:
-    """The map that DeepLabV3+'s decoder joins with the pyramid.
-
-    Args:
-        inputs (Sequence[Tensor]): Those that the head gets.
-        c1_index (int): Which of them.
-        c1_in_channels (int): Its channels.
-
-    Returns:
-        Tensor: (N, c1_in_channels, h, w).
-
-    Raises:
-        ValueError: If it is missing or has other channels.
-    """
-    if c1_index >= len(inputs):
-        raise ValueError(f"decode_head.c1_index={c1_index}, but the head gets {len(inputs)} maps")
-    low_level = inputs[c1_index]
-    if low_level.shape[1] != c1_in_channels:
-        raise ValueError(
-            f"decode_head.c1_in_channels={c1_in_channels}, but the backbone's map {c1_index} has "
-            f"{low_level.shape[1]} channels"
-        )
-    return low_level

@@ -8,8 +8,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..layers import DeepLabV3PlusDecoder, require_plain
-from .deeplabv3_head import low_level_map
+from ..layers import DeepLabV3PlusDecoder, require_plain, select_map
 
 
 @MODELS.register_module()
@@ -76,8 +75,8 @@ class DeepLabV3PlusDecoderHead(BaseDecodeHead):
             Tensor: Logits, (N, num_classes, h, w), at the size of the low-level map.
 
         Raises:
-            ValueError: If the low-level map is missing or has other channels.
+            ValueError: If a map is missing or has other channels.
         """
-        x = self._transform_inputs(inputs)
-        low_level = low_level_map(inputs, self.c1_index, self.c1_in_channels)
+        x = select_map(inputs, self.in_index, self.in_channels)
+        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, "c1_")
         return self.cls_seg(self.decoder(x, low_level))

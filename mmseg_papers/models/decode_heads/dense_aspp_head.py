@@ -8,7 +8,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DenseBlock, DenseLayer, require_plain, warn_of_dead_rates
+from ..layers import DenseBlock, DenseLayer, require_plain, select_map, warn_of_dead_rates
 
 
 @MODELS.register_module()
@@ -93,12 +93,7 @@ class DenseASPPHead(BaseDecodeHead):
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
         """What the classifier reads: the pyramid's maps, newest first, and the backbone's."""
-        x = self._transform_inputs(inputs)
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"decode_head.in_channels={self.in_channels}, but the backbone's map has "
-                f"{x.shape[1]} channels; set in_channels to this"
-            )
+        x = select_map(inputs, self.in_index, self.in_channels)
         if self.training:
             warn_of_dead_rates(x, self.dilations)
         return self.aspp(x)

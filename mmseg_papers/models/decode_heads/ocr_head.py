@@ -10,7 +10,14 @@ from mmseg.models.decode_heads.cascade_decode_head import BaseCascadeDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import SpatialOCR, convolve_concat, gather_objects, require_plain, select_streams
+from ..layers import (
+    SpatialOCR,
+    convolve_concat,
+    gather_objects,
+    require_plain,
+    select_map,
+    select_streams,
+)
 from ..layers.object_context import ObjectAttention
 
 
@@ -38,7 +45,7 @@ class _ObjectHead(BaseCascadeDecodeHead):
 
     def _streams(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if isinstance(self.in_index, int):
-            return [self._transform_inputs(inputs)]
+            return [select_map(inputs, self.in_index, self.in_channels)]
         return select_streams(inputs, self.in_index, self.stream_channels, "decode_head")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...ops import conv_of_constant_concat
 from ...ops.plain_layers import is_plain_conv
-from ..layers import ASPP, require_plain
+from ..layers import ASPP, require_plain, select_map
 
 HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
 
@@ -125,18 +125,10 @@ class PlainDeepLabV3PlusHead(BaseDecodeHead):
             Tensor: Logits, (N, num_classes, H, W), at the size of the low-level map.
 
         Raises:
-            ValueError: If a map has other channels than the head was built for.
+            ValueError: If a map is missing or has other channels than the head was built for.
         """
-        x, low_level = self._transform_inputs(inputs), inputs[self.c1_index]
-        for option, channels, index, y in (
-            ("in_channels", self.in_channels, self.in_index, x),
-            ("c1_in_channels", self.c1_in_channels, self.c1_index, low_level),
-        ):
-            if y.shape[1] != channels:
-                raise ValueError(
-                    f"decode_head.{option}={channels}, but the backbone's map {index} has "
-                    f"{y.shape[1]} channels"
-                )
+        x = select_map(inputs, self.in_index, self.in_channels)
+        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, "c1_")
         pooled, maps = self.aspp.branches(x)
         x = self.bottleneck((pooled, *maps))
         size = low_level.shape[2:]

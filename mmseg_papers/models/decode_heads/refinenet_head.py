@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ..layers import FeaturePath, RefineBlock, ResidualConvUnit, require_plain
+from ..layers import FeaturePath, RefineBlock, ResidualConvUnit, require_plain, select_streams
 
 #: cascade -> the block that each level of a ResNet enters, finest level first, blocks numbered as
 #: in the paper: RefineNet-1 is the finest and runs last (figure 7)
@@ -132,13 +132,7 @@ class BaseRefineNetHead(BaseDecodeHead):
         return self.cls_seg(self.final_units(y))
 
     def _check_maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        if max(self.in_index) >= len(inputs):
-            raise ValueError(
-                f"decode_head.in_index={tuple(self.in_index)}, but the backbone has "
-                f"{len(inputs)} maps"
-            )
-        maps = [inputs[i] for i in self.in_index]
-        got = [x.shape[1] for x in maps]
+        maps = select_streams(inputs, self.in_index, self.in_channels, "decode_head")
         levels = len(maps) // self.num_scales
         sizes = [tuple(x.shape[2:]) for x in maps]
         grows = any(
@@ -146,11 +140,10 @@ class BaseRefineNetHead(BaseDecodeHead):
             for i in range(len(maps))
             if i % levels
         )
-        if got != list(self.in_channels) or grows:
+        if grows:
             raise ValueError(
-                f"decode_head.in_channels={tuple(self.in_channels)}, finest level first, but the "
-                f"backbone's maps {tuple(self.in_index)} have {tuple(got)} channels and sizes "
-                f"{', '.join(f'{h}x{w}' for h, w in sizes)}"
+                "decode_head.in_index must name the finest level first, but the backbone's maps "
+                f"{tuple(self.in_index)} have sizes {', '.join(f'{h}x{w}' for h, w in sizes)}"
             )
         return maps
 

@@ -18,7 +18,7 @@ from .residual_stage import (
     fuse_residual_stages,
 )
 from .sssr import BilinearSSSR, DeconvSSSR
-from .stream_concat import convolve_concat, select_streams
+from .stream_concat import convolve_concat, select_map, select_streams
 from .strip_pooling import MixedPoolingModule, StripPoolingModule, reset_convs
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "gather_objects",
     "require_plain",
     "reset_convs",
+    "select_map",
     "select_streams",
     "set_stride_and_rate",
     "strides_to_rates",

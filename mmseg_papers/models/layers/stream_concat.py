@@ -13,6 +13,35 @@ from ...ops import conv1x1_of_upsampled_concat, conv3x3_of_upsampled_concat
 from ...ops.plain_layers import is_hooked, is_plain_conv
 
 
+def select_map(inputs: Sequence[Tensor], index: int, channels: int, prefix: str = "") -> Tensor:
+    """The one map of a backbone that a decode head reads, or one of them that has its own options.
+
+    Args:
+        inputs (Sequence[Tensor]): Those that the head gets, (N, C_r, H_r, W_r).
+        index (int): Which of them.
+        channels (int): Its channels.
+        prefix (str): What the names of its options begin with, such as ``'c1_'``; for errors.
+            Default: none, for ``in_index`` and ``in_channels``.
+
+    Returns:
+        Tensor: (N, channels, H, W).
+
+    Raises:
+        ValueError: If it is missing or has other channels.
+    """
+    if not -len(inputs) <= index < len(inputs):
+        raise ValueError(
+            f"decode_head.{prefix or 'in_'}index={index}, but the head gets {len(inputs)} maps"
+        )
+    x = inputs[index]
+    if x.shape[1] != channels:
+        raise ValueError(
+            f"decode_head.{prefix}in_channels={channels}, but the backbone's map {index} has "
+            f"{x.shape[1]} channels; set {prefix}in_channels to this"
+        )
+    return x
+
+
 def select_streams(
     inputs: Sequence[Tensor], in_index: Sequence[int], channels: Sequence[int], owner: str
 ) -> list[Tensor]:
@@ -30,7 +59,7 @@ def select_streams(
     Raises:
         ValueError: If a map is missing or has other channels.
     """
-    if max(in_index) >= len(inputs):
+    if not all(-len(inputs) <= i < len(inputs) for i in in_index):
         raise ValueError(
             f"{owner}.in_index={tuple(in_index)}, but the backbone has {len(inputs)} maps"
         )

@@ -110,5 +110,7 @@ def test_refuses_options(options, message):
 
 
 def test_refuses_maps_of_other_channels():
-    with pytest.raises(ValueError, match=r"in_channels=8, but the backbone's map has 9 channels"):
+    with pytest.raises(
+        ValueError, match=r"in_channels=8, but the backbone's map -1 has 9 channels"
+    ):
         make()([torch.rand(1, 9, 30, 30)])

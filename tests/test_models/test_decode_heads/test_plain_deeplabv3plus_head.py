@@ -64,6 +64,12 @@ def test_maps_of_other_channels(channels, message):
         build()([torch.randn(1, channels[0], 8, 8), torch.randn(1, channels[1], 4, 4)])
 
 
+@pytest.mark.parametrize("index", [2, -3])
+def test_missing_low_level_map(index):
+    with pytest.raises(ValueError, match=rf"c1_index={index}, but the head gets 2 maps"):
+        build(c1_index=index)([torch.randn(1, 6, 8, 8), torch.randn(1, 16, 4, 4)])
+
+
 def test_auxiliary_loss_is_taken_at_the_size_of_the_logits():
     options = dict(in_channels=4, channels=4, num_classes=5)
     head = MODELS.build(dict(type="LowResolutionFCNHead", align_corners=True, **options))

@@ -166,8 +166,13 @@ def test_refuses_maps_that_do_not_fit():
     maps = levels()
     with pytest.raises(ValueError, match="but the backbone has 3 maps"):
         head(maps[:3])
-    with pytest.raises(ValueError, match=r"finest level first, but .*\(10, 8, 6, 4\) channels"):
+    with pytest.raises(
+        ValueError, match=r"in_channels=\(4, 6, 8, 10\), but .*\(10, 8, 6, 4\) chan"
+    ):
         head(maps[::-1])
+    head.in_index = (-5, -3, -2, -1)
+    with pytest.raises(ValueError, match=r"in_index=\(-5, -3, -2, -1\), but the backbone has 4 m"):
+        head(maps)
     same = RefineNetHead((4,) * 4, (4,) * 4, num_classes=5)
     with pytest.raises(ValueError, match=r"finest level first, but .* sizes 5x6, 9x12"):
         same(levels(channels=(4,) * 4)[::-1])
