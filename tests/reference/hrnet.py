@@ -128,7 +128,7 @@ def _asp_ocr(case: Case) -> Build:
         ast.literal_eval(re.search(r"dilations (\(.*?\))", case.spec["call"])[1]),
         **_norm_act(case),
     )
-    return block, lambda net, xs: {"out": net([xs[0]], xs[1])}
+    return block, lambda net, xs: {"out": net([xs[0]], xs[1], align_corners=False)}
 
 
 def _backbone(case: Case) -> dict:

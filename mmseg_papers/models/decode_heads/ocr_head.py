@@ -148,15 +148,13 @@ class ASPOCR(nn.Module):
         views = 1 + len(self.branches)
         self.bottleneck = ConvModule(views * channels, out_channels, 1, **options)
 
-    def forward(
-        self, streams: Sequence[Tensor], logits: Tensor, align_corners: bool = False
-    ) -> Tensor:
+    def forward(self, streams: Sequence[Tensor], logits: Tensor, align_corners: bool) -> Tensor:
         """Fuse the views.
 
         Args:
             streams (Sequence[Tensor]): Maps (N, C_r, H_r, W_r), read as one at the first's size.
             logits (Tensor): Coarse class logits, (N, K, H_0, W_0).
-            align_corners (bool): Of resizing the maps. Default: False.
+            align_corners (bool): Of resizing the maps.
 
         Returns:
             Tensor: (N, out_channels, H_0, W_0).

@@ -43,44 +43,29 @@ class ImageWeightedCrossEntropyLoss(nn.Module):
     def __init__(self, loss_weight: float = 1.0, loss_name: str = "loss_ce") -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self._loss_name = loss_name
+        self.loss_name = loss_name
 
     def forward(
-        self,
-        cls_score: Tensor,
-        label: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | None = None,
-        reduction_override: str | None = None,
-        ignore_index: int = -100,
-        **kwargs,
+        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = -100
     ) -> Tensor:
         """Loss of a batch.
 
         Args:
-            cls_score (Tensor): Logits, (N, K, H, W).
+            pred (Tensor): Logits, (N, K, H, W).
             label (Tensor): (N, H, W), int64.
             weight (Tensor, optional): Weight of each pixel, (N, H, W), of the numerator.
-            avg_factor (float, optional): Not used.
-            reduction_override (str, optional): Not used.
             ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
-            **kwargs: Not used.
 
         Returns:
             Tensor: (), zero for images whose pixels are all ignored.
         """
-        weights = image_class_weights(label, cls_score.shape[1], ignore_index)
+        weights = image_class_weights(label, pred.shape[1], ignore_index)
         valid = label != ignore_index
         classes = torch.where(valid, label, 0)
         pixel = weights.gather(1, classes.flatten(1)).view(label.shape) * valid
-        loss = F.cross_entropy(cls_score, label, reduction="none", ignore_index=ignore_index)
+        loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
         loss = loss.to(torch.promote_types(loss.dtype, torch.float32)) * pixel
         if weight is not None:
             loss = loss * weight
         divisor = pixel.sum((1, 2)).clamp(min=torch.finfo(torch.float32).tiny)
         return self.loss_weight * (loss.sum((1, 2)) / divisor).sum()
-
-    @property
-    def loss_name(self) -> str:
-        """Key of the loss in the log."""
-        return self._loss_name

@@ -1,5 +1,6 @@
 """Cross entropy weighted by image, in a head of mmseg."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.structures import PixelData
@@ -38,3 +39,9 @@ def test_a_head_of_mmseg_takes_it():
     value.backward()
     assert torch.isfinite(logits.grad).all()
     assert not logits.grad[1].any()
+
+
+def test_refuses_what_it_would_ignore():
+    loss = MODELS.build(dict(type="ImageWeightedCrossEntropyLoss"))
+    with pytest.raises(TypeError, match="avg_factor"):
+        loss(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long), avg_factor=2)
