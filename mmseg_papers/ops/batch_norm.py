@@ -62,9 +62,17 @@ class Batch(NamedTuple):
         Raises:
             ValueError: If it has one value a channel, of which there is no variance.
         """
-        group, count = sync_group(norm), x[:, 0].numel()
+        return cls.over(x[:, 0].numel(), sync_group(norm), x.device)
+
+    @classmethod
+    def over(cls, count: int, group: dist.ProcessGroup | None, device: torch.device) -> Batch:
+        """The batch of which this process has ``count`` values a channel.
+
+        Raises:
+            ValueError: If all processes have one together, of which there is no variance.
+        """
         if group is not None:
-            total = torch.tensor(count, device=x.device)
+            total = torch.tensor(count, device=device)
             dist.all_reduce(total, group=group)
             count = int(total)
         if count == 1:
@@ -75,7 +83,7 @@ class Batch(NamedTuple):
         """Sums of this process -> means over all."""
         if self.group is not None:
             dist.all_reduce(sums, group=self.group)
-        return sums / self.count
+        return sums / max(self.count, 1)
 
     def moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of the columns of (P, C), in two passes."""

@@ -15,7 +15,7 @@ from .affinity_loss import (
     affinity_sums_gradient,
     affinity_sums_reference,
 )
-from .batch_norm import ONE_VALUE
+from .batch_norm import Batch
 from .export import is_exporting
 from .layout import layout
 from .once_differentiable import once_differentiable
@@ -258,41 +258,29 @@ class _Streamed(torch.autograd.Function):
         dtype = accumulation_dtype(value)
         positions = len(weight)
         is_batch = mean is None
-        count = len(value) * positions
+        batch = Batch(len(value) * positions, None)
         if is_batch:
+            batch = Batch.over(batch.count, group, value.device)
             mean = torch.empty(positions, dtype=dtype, device=value.device)
             var = torch.empty_like(mean)
-            if group is not None:
-                total = torch.tensor(count, device=value.device)
-                dist.all_reduce(total, group=group)
-                count = int(total)
-            if count == 1:
-                raise ValueError(ONE_VALUE)
-
-        def mean_of(x: Tensor) -> Tensor:
-            total = x.sum((0, 2))
-            if group is not None:
-                dist.all_reduce(total, group=group)
-            return total / max(count, 1)
-
         flat = value.flatten(2)
         context = torch.zeros(flat.shape, dtype=dtype, device=value.device)
         sums = torch.zeros((4, *label.shape), dtype=dtype, device=value.device)
         for keys, channels in _chunks(flat, groups):
             x = _scores(flat[:, channels], weight[keys])
             if is_batch:
-                mean[keys] = mean_of(x)
-                var[keys] = mean_of((x - mean[keys, None]).square_())
+                mean[keys] = batch.mean(x.sum((0, 2)))
+                var[keys] = batch.mean((x - mean[keys, None]).square_().sum((0, 2)))
             logits = _normalise(x, mean, var, eps, keys)
             logits.mul_(norm_weight[keys, None]).add_(norm_bias[keys, None])
             add_affinity_sums(sums, logits, label, keys.start, clamped)
             _add_product(context, flat[:, :, keys], logits.sigmoid_(), 1 / positions)
         ctx.save_for_backward(value, weight, norm_weight, norm_bias, label, mean, var)
-        ctx.options = eps, groups, clamped, group
-        ctx.is_batch, ctx.count = is_batch, count
+        ctx.options = eps, groups, clamped
+        ctx.batch = batch if is_batch else None
         ctx.mark_non_differentiable(mean, var)
         context = torch.empty_like(value).copy_(context.view(value.shape))
-        return context, sums, mean, var, count
+        return context, sums, mean, var, batch.count
 
     @staticmethod
     @once_differentiable
@@ -308,7 +296,7 @@ def _normalise(x: Tensor, mean: Tensor, var: Tensor, eps: float, keys: slice) ->
 def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ...]:
     """Of value, weight, norm_weight and norm_bias."""
     value, weight, norm_weight, norm_bias, label, mean, var = ctx.saved_tensors
-    eps, groups, clamped, group = ctx.options
+    eps, groups, clamped = ctx.options
     dtype = accumulation_dtype(value)
     flat = value.flatten(2)
     of_context = grad_context.flatten(2)
@@ -329,10 +317,8 @@ def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ..
         # Batch normalisation.
         sums = torch.stack([grad.sum((0, 2)), (grad * x).sum((0, 2))])
         of_norm_bias[keys], of_norm_weight[keys] = sums
-        if ctx.is_batch:
-            if group is not None:
-                dist.all_reduce(sums, group=group)
-            sums = sums[..., None] / ctx.count
+        if ctx.batch is not None:
+            sums = ctx.batch.mean(sums)[..., None]
             grad.sub_(sums[0]).sub_(x.mul_(sums[1]))
         grad.mul_(norm_weight[keys, None] * (var[keys, None] + eps).rsqrt())
         # The convolution.

@@ -16,6 +16,7 @@ from ..layers import (
     strides_to_rates,
     warn_of_dead_rates,
 )
+from .train_returns_self import TrainReturnsSelf
 
 STYLES = ("pytorch", "tensorflow")
 STEM_STRIDE = 4
@@ -47,7 +48,7 @@ class SameMaxPool(nn.Module):
 
 
 @MODELS.register_module()
-class AtrousResNet(CompleteLoading, ResNet):
+class AtrousResNet(CompleteLoading, TrainReturnsSelf, ResNet):
     """ResNet with atrous convolution (arXiv:1706.05587, sections 3.1 and 3.2).
 
     ``mmseg``'s ``ResNet`` with the same keys, and three things of DeepLabV3: one option for the
@@ -245,18 +246,6 @@ class AtrousResNet(CompleteLoading, ResNet):
         if self.training:
             warn_of_dead_rates(x, self._atrous_rates)
         return tuple(maps)
-
-    def train(self, mode: bool = True) -> AtrousResNet:
-        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
-
-        Args:
-            mode (bool): Training (True) or evaluation (False). Default: True.
-
-        Returns:
-            AtrousResNet: The module itself, as ``nn.Module.train`` does.
-        """
-        super().train(mode)
-        return self
 
 
 def _residual_and_output(unit: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,10 @@ from mmseg.models.backbones import MobileNetV2
 from torch import Tensor
 
 from ..layers import CompleteLoading, check_image_channels
+from .train_returns_self import TrainReturnsSelf
 
 
-class CompleteMobileNetV2(CompleteLoading, MobileNetV2):
+class CompleteMobileNetV2(CompleteLoading, TrainReturnsSelf, MobileNetV2):
     """``mmseg``'s MobileNetV2 for images of any number of channels, loaded whole or not at all.
 
     Args:
@@ -54,15 +55,3 @@ class CompleteMobileNetV2(CompleteLoading, MobileNetV2):
             if i in self.out_indices:
                 maps.append(x)
         return maps, x
-
-    def train(self, mode: bool = True) -> CompleteMobileNetV2:
-        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
-
-        Args:
-            mode (bool): Training (True) or evaluation (False). Default: True.
-
-        Returns:
-            CompleteMobileNetV2: The module itself, as ``nn.Module.train`` does.
-        """
-        super().train(mode)
-        return self

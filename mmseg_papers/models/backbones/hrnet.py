@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...ops import upsample_add
 from ..layers import CompleteLoading, build_upsample, check_image_channels
+from .train_returns_self import TrainReturnsSelf
 
 #: arch -> (width, bottlenecks and planes of stage 1, modules of stages 2-4, basic blocks a branch)
 ARCHS: dict[str, tuple[int, tuple[int, int], tuple[int, int, int], int]] = {
@@ -172,7 +173,7 @@ class MultiResolutionModule(HRModule):
 
 
 @MODELS.register_module()
-class HighResolutionNet(CompleteLoading, HRNet):
+class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
     """HRNet (arXiv:1908.07919, arXiv:1904.04514) as its authors published it.
 
     A drop-in for ``mmseg``'s ``HRNet`` with the same keys, so ``open-mmlab://msra/hrnetv2_w*`` and
@@ -313,15 +314,3 @@ class HighResolutionNet(CompleteLoading, HRNet):
                 ]
             )
         return streams
-
-    def train(self, mode: bool = True) -> HighResolutionNet:
-        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
-
-        Args:
-            mode (bool): Training (True) or evaluation (False). Default: True.
-
-        Returns:
-            HighResolutionNet: The module itself, as ``nn.Module.train`` does.
-        """
-        super().train(mode)
-        return self

@@ -6,15 +6,16 @@ from mmengine.model import Sequential
 from mmseg.models.backbones import ResNetV1c
 from mmseg.models.backbones.resnet import Bottleneck
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..layers import CompleteLoading, check_image_channels
+from .train_returns_self import TrainReturnsSelf
 
 POSITIONS = ("after_conv1", "after_conv2", "after_conv3")
 
 
 @MODELS.register_module()
-class PluginResNetV1c(CompleteLoading, ResNetV1c):
+class PluginResNetV1c(CompleteLoading, TrainReturnsSelf, ResNetV1c):
     """``mmseg``'s ``ResNetV1c`` whose plug-in layers go into chosen blocks of a stage.
 
     ``mmseg`` puts a plug-in layer into every block of a stage; SPNet (arXiv:2003.13328) has one in
@@ -92,18 +93,6 @@ class PluginResNetV1c(CompleteLoading, ResNetV1c):
         """
         check_image_channels(x, self.stem[0] if self.deep_stem else self.conv1, self)
         return super().forward(x)
-
-    def train(self, mode: bool = True) -> nn.Module:
-        """Set the training mode, keeping frozen stages and (``norm_eval``) BN in evaluation mode.
-
-        Args:
-            mode (bool): Training (True) or evaluation (False). Default: True.
-
-        Returns:
-            nn.Module: The module itself, as ``nn.Module.train`` does.
-        """
-        super().train(mode)
-        return self
 
     @classmethod
     def _check(cls, depth: int, plugins: list[dict], num_stages: int) -> None:

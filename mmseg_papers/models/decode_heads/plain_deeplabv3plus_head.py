@@ -7,16 +7,15 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmengine.structures import PixelData
 from mmseg.models.decode_heads import FCNHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ...ops import conv_of_constant_concat
 from ...ops.plain_layers import is_plain_conv
-from ..layers import ASPP, require_plain, select_map
+from ..layers import ASPP, norm_and_activate, require_plain, select_map
+from .low_resolution_loss import LowResolutionLoss
 
 HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
 
@@ -42,8 +41,7 @@ class BranchProjection(ConvModule):
             constant = constant.expand(-1, -1, *maps[0].shape[2:])
             return super().forward(torch.cat([constant, *maps], dim=1))
         x = conv_of_constant_concat(constant, maps, self.conv.weight, self.conv.bias)
-        x = self.norm(x) if self.with_norm else x
-        return self.activate(x) if self.with_activation else x
+        return norm_and_activate(self, x)
 
 
 @MODELS.register_module()
@@ -138,24 +136,8 @@ class PlainDeepLabV3PlusHead(BaseDecodeHead):
 
 
 @MODELS.register_module()
-class LowResolutionFCNHead(FCNHead):
+class LowResolutionFCNHead(LowResolutionLoss, FCNHead):
     """FCN head whose losses are taken at the size of its logits.
 
-    The labels are reduced to it by nearest sampling; ``mmseg`` enlarges the logits. HANet's
-    auxiliary loss (the authors' ``network/deepv3.py``). Arguments are ``FCNHead``'s.
+    HANet's auxiliary loss (the authors' ``network/deepv3.py``). Arguments are ``FCNHead``'s.
     """
-
-    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
-        """Losses of logits.
-
-        Args:
-            seg_logits (Tensor): (N, num_classes, h, w).
-            batch_data_samples (list[SegDataSample]): With ``gt_sem_seg`` of one size.
-
-        Returns:
-            dict[str, Tensor]: As ``mmseg``'s.
-        """
-        labels = self._stack_batch_gt(batch_data_samples)
-        labels = F.interpolate(labels.float(), seg_logits.shape[2:], mode="nearest").long()
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
-        return super().loss_by_feat(seg_logits, samples)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
-from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ..layers import FeaturePath, RefineBlock, ResidualConvUnit, require_plain, select_streams
+from .low_resolution_loss import LowResolutionLoss
 
 #: cascade -> the block that each level of a ResNet enters, finest level first, blocks numbered as
 #: in the paper: RefineNet-1 is the finest and runs last (figure 7)
@@ -175,7 +173,7 @@ def _check_cascade(
 
 
 @MODELS.register_module()
-class RefineNetHead(BaseRefineNetHead):
+class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
     """RefineNet (arXiv:1611.06612, CVPR 2017): multi-path refinement of a plain ResNet's levels.
 
     From the coarsest level on, each block adapts what enters by residual conv units (RCU), fuses it
@@ -221,6 +219,8 @@ class RefineNetHead(BaseRefineNetHead):
             not fit the cascade.
     """
 
+    label_mode = "nearest-exact"
+
     def __init__(
         self,
         in_channels: Sequence[int] = (256, 512, 1024, 2048),
@@ -262,23 +262,6 @@ class RefineNetHead(BaseRefineNetHead):
             init_cfg=init_cfg or dict(type="Normal", std=0.01, layer="Conv2d"),
             **kwargs,
         )
-
-    def loss_by_feat(
-        self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]
-    ) -> dict[str, Tensor]:
-        """Losses at the resolution of the scores.
-
-        Args:
-            seg_logits (Tensor): (N, out_channels, h, w).
-            batch_data_samples (list[SegDataSample]): With ``gt_sem_seg`` of one size.
-
-        Returns:
-            dict[str, Tensor]: As ``BaseDecodeHead.loss_by_feat``.
-        """
-        label = self._stack_batch_gt(batch_data_samples)
-        small = F.interpolate(label.float(), seg_logits.shape[2:], mode="nearest-exact").long()
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=x)) for x in small]
-        return super().loss_by_feat(seg_logits, samples)
 
 
 @MODELS.register_module()

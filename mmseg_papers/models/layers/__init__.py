@@ -4,6 +4,7 @@ from .aggregation import AggregationModule
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_plain
+from .conv_module import norm_and_activate
 from .dense_block import DenseBlock, DenseLayer, DenseTransition
 from .height_attention import HeightAttention
 from .image_channels import check_image_channels
@@ -49,6 +50,7 @@ __all__ = [
     "convolve_concat",
     "fuse_residual_stages",
     "gather_objects",
+    "norm_and_activate",
     "require_plain",
     "reset_convs",
     "select_map",

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from ...ops.constant_concat import conv_of_constant_concat
 from ...ops.plain_layers import is_hooked, is_plain_conv
+from .conv_module import norm_and_activate
 from .output_stride import set_stride_and_rate, warn_of_dead_rates
 
 #: The output stride that the rates of :class:`ASPP` are given for.
@@ -162,9 +163,7 @@ class ASPP(BaseModule):
             pooled = [] if pooled is None else [pooled.expand(-1, -1, *maps[0].shape[2:])]
             return self.dropout(bottleneck(torch.cat([*pooled, *maps], dim=1)))
         y = conv_of_constant_concat(pooled, maps, conv.weight, conv.bias)
-        if bottleneck.with_norm:
-            y = bottleneck.norm(y)
-        return self.dropout(bottleneck.activate(y) if bottleneck.with_activation else y)
+        return self.dropout(norm_and_activate(bottleneck, y))
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool at all rates and project.

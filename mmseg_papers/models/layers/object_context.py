@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...ops.batch_norm import is_batch_norm
 from ...ops.plain_layers import is_hooked, is_plain_conv
+from .conv_module import norm_and_activate
 
 
 def gather_objects(features: Tensor, logits: Tensor) -> Tensor:
@@ -175,6 +176,4 @@ class SpatialOCR(ObjectAttention):
         of_context, of_pixels = fuse.conv.weight.split(pixels.shape[1], dim=1)
         y = F.conv2d(context, of_context, fuse.conv.bias)
         y = y.add_(F.conv2d(pixels, of_pixels))
-        if fuse.with_norm:
-            y = fuse.norm(y)
-        return fuse.activate(y) if fuse.with_activation else y
+        return norm_and_activate(fuse, y)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...ops import conv1x1_of_upsampled_concat, conv3x3_of_upsampled_concat
 from ...ops.plain_layers import is_hooked, is_plain_conv
+from .conv_module import norm_and_activate
 
 
 def select_map(inputs: Sequence[Tensor], index: int, channels: int, prefix: str = "") -> Tensor:
@@ -95,6 +96,4 @@ def convolve_concat(module: ConvModule, streams: Sequence[Tensor], align_corners
         y = conv3x3_of_upsampled_concat(
             streams, conv.weight, conv.bias, align_corners, conv.dilation[0]
         )
-    if module.with_norm:
-        y = module.norm(y)
-    return module.activate(y) if module.with_activation else y
+    return norm_and_activate(module, y)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from .fused_encoder_decoder import FusedEncoderDecoder
 from .fused_loss import fused_losses, overrides, why_loss_is_not_fused
+from .postprocessing import padding_of
 
 FA_SOURCES = ("feature", "output")
 #: Submodules that exist in training only.
 TRAINING_BRANCHES = ("sisr_head", "feature_transform")
-NO_PADDING = (0, 0, 0, 0)
 
 
 @MODELS.register_module()
@@ -178,7 +178,7 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
         if self.sisr_head is None:
             return losses
         image, sr_feature = self.sisr_head(features, size)
-        paddings = [sample.metainfo.get("padding_size", NO_PADDING) for sample in data_samples]
+        paddings = [padding_of(sample.metainfo) for sample in data_samples]
         losses.update(add_prefix(self.sisr_head.loss_by_image(image, inputs, paddings), "sisr"))
         if self.loss_fa is not None:
             if self.fa_source == "output":
@@ -238,8 +238,7 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
         scaled = []
         for sample in data_samples:
             meta = sample.metainfo
-            padding = meta.get("img_padding_size", meta.get("padding_size", NO_PADDING))
-            meta["img_padding_size"] = [self.output_scale * length for length in padding]
+            meta["img_padding_size"] = [self.output_scale * n for n in padding_of(meta)]
             scaled.append(SegDataSample(metainfo=meta))
         results = super().postprocess_result(seg_logits, scaled)
         for sample, result in zip(data_samples, results, strict=True):

@@ -164,7 +164,7 @@ class FusedSegmentorMixin:
             (1, H, W)), lazy ``seg_logits`` and what ``test_cfg.keep`` asks for.
         """
         reason = self._why_prediction_is_not_fused()
-        self._log_path("prediction", self._last_head, reason)
+        self._log_path("prediction", last_head(self), reason)
         with_confidence = self.test_cfg.get("keep") == "confidence"
         if reason is not None:
             samples = super().predict(inputs, data_samples)
@@ -270,13 +270,8 @@ class FusedSegmentorMixin:
     def _slides(self) -> bool:
         return self.test_cfg.get("mode", "whole") == "slide"
 
-    @property
-    def _last_head(self) -> nn.Module:
-        cascades = isinstance(self.decode_head, nn.ModuleList)
-        return self.decode_head[-1] if cascades else self.decode_head
-
     def _why_prediction_is_not_fused(self) -> str | None:
-        head = self._last_head
+        head = last_head(self)
         for method in ("predict", "predict_by_feat"):
             if overrides(head, method):
                 return f"{type(head).__name__} has a {method} of its own"
@@ -334,6 +329,19 @@ class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
                 # A second time, as in mmseg: batch norm counts it, and dropout draws anew.
                 features = (inputs, head.forward(*features))
         return losses
+
+
+def last_head(segmentor: nn.Module) -> nn.Module:
+    """The decode head that predicts: of a cascade, its last stage.
+
+    Args:
+        segmentor (nn.Module): Any of ``mmseg``'s encoder-decoders.
+
+    Returns:
+        nn.Module: A decode head.
+    """
+    head = segmentor.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 def _check_numbers(parts: dict) -> None:

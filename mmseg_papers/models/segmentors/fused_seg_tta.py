@@ -8,8 +8,9 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import Tensor
 
+from .fused_encoder_decoder import last_head
 from .postprocessing import winner_probability
 
 
@@ -82,9 +83,7 @@ class FusedSegTTAModel(SegTTAModel):
     def _labels(self, probabilities: Tensor) -> Tensor:
         if self.module.out_channels > 1:
             return probabilities.argmax(dim=0, keepdim=True)
-        head = self.module.decode_head
-        head = head[-1] if isinstance(head, nn.ModuleList) else head
-        return (probabilities > head.threshold).to(probabilities)
+        return (probabilities > last_head(self.module).threshold).to(probabilities)
 
 
 def _augmentations(data: dict | tuple | list) -> Iterator[dict | list]:

@@ -16,6 +16,7 @@ from ..layers.height_attention import PADDING, HeightAttention, position_index, 
 from ..option_errors import naming_options
 from .end_point import EndPoint
 from .fused_encoder_decoder import FusedCascadeEncoderDecoder, FusedEncoderDecoder
+from .postprocessing import padding_of
 from .sliding_window import SlidingWindow
 
 
@@ -219,7 +220,7 @@ def _rows(inputs: Tensor, data_samples: list | None, is_training: bool) -> Tenso
     height = inputs.shape[2]
     rows = []
     for meta in [sample.metainfo for sample in data_samples or []]:
-        padding = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
+        padded_below = padding_of(meta)[3]
         if "row_position" in meta:
             positions = torch.as_tensor(meta["row_position"]).to(inputs.device, torch.int64)
         elif is_training:
@@ -229,8 +230,8 @@ def _rows(inputs: Tensor, data_samples: list | None, is_training: bool) -> Tenso
                 "dict(type='PackRowPosition') in place of PackSegInputs into the training "
                 "pipeline, or set model.height_attention.position=None"
             )
-        elif padding[3]:
-            positions = row_positions(height - int(padding[3]), inputs.device)
+        elif padded_below:
+            positions = row_positions(height - int(padded_below), inputs.device)
         else:
             positions = None
         if positions is not None and len(positions) > height:

@@ -66,11 +66,10 @@ class Postprocessing:
             size = [output_scale * n for n in meta["img_shape"]]
         else:
             size = [output_scale * n for n in meta.get("pad_shape", meta["img_shape"])[:2]]
-        padding = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
         return cls(
             tuple(size),
             align_corners,
-            crop=tuple(output_scale * n for n in padding),
+            crop=tuple(output_scale * n for n in padding_of(meta)),
             flip=str(meta.get("flip_direction")) if meta.get("flip") else None,
             out_size=tuple(meta["ori_shape"]),
         )
@@ -125,6 +124,18 @@ class Postprocessing:
         if x.shape[2:] == size:
             return x
         return F.interpolate(x, size, mode="bilinear", align_corners=self.align_corners)
+
+
+def padding_of(meta: dict) -> tuple[int, ...]:
+    """What an image was padded with, in testing or training.
+
+    Args:
+        meta (dict): Its meta information.
+
+    Returns:
+        tuple[int, ...]: Pixels at left, right, top and bottom.
+    """
+    return tuple(meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0))))
 
 
 def winner_probability(probabilities: Tensor, labels: Tensor) -> Tensor:
