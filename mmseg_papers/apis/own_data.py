@@ -21,9 +21,10 @@ def on_own_data(
 ) -> Config:
     """Turn a config to data of one's own, in the layout of ``configs/_base_/datasets/own.py``.
 
-    Data sets, pipelines and evaluators become those of that file; crop size, batch size, model and
-    schedule stay, and so do training steps that the model's loss needs. Class weights of the old
-    classes are dropped.
+    Data sets, pipelines and evaluators become those of that file, with scales in proportion to the
+    crop's short side; crop size, batch size, model and schedule stay, and so do training steps that
+    the model's loss needs. Class weights of the old classes are dropped. A config of
+    MMSegmentation's own gets the import of this package.
 
     Args:
         config (Config): Any config of MMSegmentation; changed in place.
@@ -36,12 +37,19 @@ def on_own_data(
         Config: The config.
 
     Raises:
-        ValueError: If the config trains nothing, a head has no ``num_classes``, or the data set
-            refuses an option.
+        ValueError: If there is one class only, the config trains nothing, a head has no
+            ``num_classes``, or the data set refuses an option.
     """
+    if len(classes) < 2:
+        raise ValueError(
+            f"a model of {len(classes)} classes learns nothing; name what is not "
+            f"{' '.join(classes)} as a class, too: --classes background {' '.join(classes)}"
+        )
     require_parts(config, "model", "train_dataloader", "val_dataloader", "test_dataloader")
     init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
+    crop_size = config.get("crop_size", own.crop_size)
+    growth = min(crop_size) / min(own.crop_size)
 
     def adapt(part: Any) -> None:
         members = part.values() if isinstance(part, dict) else part
@@ -53,10 +61,12 @@ def on_own_data(
             ("data_root", data_root),
             ("classes", tuple(classes)),
             ("num_classes", len(classes)),
-            ("crop_size", config.get("crop_size", own.crop_size)),
+            ("crop_size", crop_size),
         ):
             if option in part:
                 part[option] = value
+        if "scale" in part:
+            part["scale"] = tuple(round(side * growth) for side in part["scale"])
 
     adapt(own._cfg_dict)
     steps = {_name(step): step for _, step in typed_parts(config.train_dataloader)}
@@ -74,6 +84,8 @@ def on_own_data(
                 FolderDataset(**{k: v for k, v in dataset.items() if k != "type"}, lazy_init=True)
             value = dict(value, batch_size=batch_size, dataset=dataset)
         config[key] = value
+    imports = config.setdefault("custom_imports", {}).get("imports")
+    config.custom_imports.imports = list(dict.fromkeys([*_listed(imports), "mmseg_papers"]))
     for name in ("dataset_type", "class_weight", "swap_labels"):  # of the old classes
         config.pop(name, None)
     config.get("tta_model", {}).pop("swap_labels", None)  # left and right of LIP
@@ -90,10 +102,13 @@ def on_own_data(
             )
     old_classes = max(head.num_classes for _, head in heads)
     for _, head in heads:
-        if head.num_classes == old_classes:  # STDC's boundary head has two, whatever the data
-            head.num_classes = len(classes)
-        for loss in _listed(head.get("loss_decode")):
-            loss.pop("class_weight", None)
+        if head.num_classes != old_classes:  # STDC's boundary head has two, whatever the data
+            continue
+        head.num_classes = len(classes)
+        for _, part in typed_parts(head):
+            weights = part.pop("class_weight", None)
+            if isinstance(weights, (list, tuple)) and len(weights) == old_classes + 1:
+                part["class_weight"] = [1.0] * len(classes) + [weights[-1]]  # of "no object"
     return config
 
 
@@ -105,4 +120,4 @@ def _name(step: dict) -> str:
 
 def _listed(part: Any) -> list:
     """An option that may be one, several or none, as a list."""
-    return part if isinstance(part, list) else [part] if part else []
+    return list(part) if isinstance(part, (list, tuple)) else [part] if part else []

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
+import mmseg
 import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmseg.datasets.transforms import PackSegInputs
+from mmseg.datasets.transforms import PackSegInputs, Resize
 
 from mmseg_papers.apis import on_own_data
 from mmseg_papers.apis.configs import packaged_configs, resolved_config
@@ -16,6 +21,11 @@ from ..generated_data import shrink
 from ..test_configs import OPTIONS
 
 CLASSES = ("road", "car", "sky")
+MMSEG = Path(mmseg.__path__[0], ".mim")
+
+
+def config_of_mmseg(name):
+    return Config.fromfile(MMSEG / "configs" / name, import_custom_modules=False)
 
 
 @every_family
@@ -31,6 +41,32 @@ def test_trains_and_evaluates(family, tmp_path):
     assert 0 <= runner.message_hub.get_scalar("val/mIoU").current() <= 100
 
 
+@pytest.mark.slow
+def test_a_config_of_mmseg_trains_in_a_process_of_its_own(tmp_path):
+    """Nothing else has imported this package there."""
+    config = config_of_mmseg("fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py")
+    shrink(on_own_data(config, "data/mine", CLASSES), tmp_path)
+    config.dump(tmp_path / "mine.py")
+    done = subprocess.run(
+        [sys.executable, MMSEG / "tools" / "train.py", "mine.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "mIoU" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("imports", [None, "one", ["one", "mmseg_papers"]])
+def test_keeps_the_imports(imports):
+    config = resolved_config("hrnetv2_w18-small-v2_1xb8-20k_camvid-360x480")
+    config.custom_imports = dict(imports=imports, allow_failed_imports=True)
+    on_own_data(config, "data/mine", CLASSES)
+    expected = ["mmseg_papers"] if imports is None else ["one", "mmseg_papers"]
+    assert config.custom_imports == dict(imports=expected, allow_failed_imports=True)
+
+
 def test_a_cascade_drops_the_old_class_weights():
     loss = dict(type="CrossEntropyLoss", class_weight=[1.0] * 19)
     heads = [dict(num_classes=19, loss_decode=loss), dict(num_classes=19, loss_decode=[loss])]
@@ -40,6 +76,42 @@ def test_a_cascade_drops_the_old_class_weights():
     config = on_own_data(config, "data/mine", ("a", "b", "c"))
     assert [head.num_classes for head in config.model.decode_head] == [3, 3]
     assert "class_weight" not in config.pretty_text
+
+
+def test_weights_of_the_old_classes_go_from_parts_of_a_head():
+    """mmseg's Mask2Former and SAN have one more, of "no object"."""
+    config = config_of_mmseg("mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py")
+    head = config.model.decode_head
+    head.train_cfg.assigner.match_costs[0].class_weight = [1.0] * 150
+    head = on_own_data(config, "data/mine", CLASSES).model.decode_head
+    assert head.num_classes == 3
+    assert head.loss_cls.class_weight == [1.0, 1.0, 1.0, 0.1]
+    assert "class_weight" not in head.train_cfg.assigner.match_costs[0]
+
+
+def test_one_class_is_refused():
+    config = config_of_mmseg("fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py")
+    with pytest.raises(ValueError, match="--classes background road"):
+        on_own_data(config, "data/mine", ("road",))
+
+
+LARGEST = "dsrl_espnetv2-s2-in512x1024_4xb4-120k_cityscapes-1024x2048"
+
+
+@pytest.mark.parametrize("name", [*(name for name, _ in FAMILIES.values()), LARGEST])
+def test_a_crop_is_mostly_image(name):
+    """At the scale that the random factor is applied to, which is the tests', too."""
+    config = on_own_data(resolved_config(name), "data/mine", CLASSES)
+    resize, crop = (s for s in config.train_pipeline if s.type in ("RandomResize", "RandomCrop"))
+    image = Resize(scale=resize.scale, keep_ratio=True)(dict(img=np.zeros((480, 640, 3), np.uint8)))
+    inside = np.minimum(image["img_shape"], crop.crop_size).prod()
+    assert inside / np.prod(crop.crop_size) > 0.6
+    assert min(resize.scale) == min(config.crop_size)
+    assert config.train_dataloader.dataset.pipeline == config.train_pipeline
+    assert config.test_pipeline[1].scale == resize.scale
+    assert config.test_pipeline == config.val_dataloader.dataset.pipeline
+    assert config.test_pipeline == config.test_dataloader.dataset.pipeline
+    assert resize.scale in [step.scale for step in config.tta_pipeline[1].transforms[0]]
 
 
 @pytest.mark.parametrize("kind", ["mmseg.PackSegInputs", PackSegInputs, "SomeInputs"])
