@@ -27,7 +27,7 @@ from .apis import (
 from .apis.configs import MIM, packaged_configs, resolved_config
 from .stack import LINES, installed_version
 
-#: Verbs that are tools of ``mim run mmseg_papers``, too.
+#: Tools that are verbs, too.
 TOOLS = {
     "benchmark": "compare this package's speed and memory with stock PyTorch's",
     "export": "write a model as a file for ONNX or torch.export",
@@ -253,6 +253,27 @@ def download_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def packaged_tools() -> dict[str, Path]:
+    """The scripts that come with the package, as ``mim run mmseg_papers`` knows them.
+
+    Returns:
+        dict[str, Path]: Name without ``.py`` -> file.
+    """
+    files = sorted((MIM / "tools").rglob("*.py"))
+    return {file.stem: file for file in files if "__main__" in file.read_text(encoding="utf-8")}
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run ``run``; the exit status is that of the tool, or 1 if there is no such tool."""
+    tools = packaged_tools()
+    if args.name in tools:
+        return subprocess.call([sys.executable, tools[args.name], *args.arguments])
+    if args.name is not None:
+        print(f"no tool {args.name!r}; there are:", file=sys.stderr)
+    print("\n".join(tools), file=sys.stdout if args.name is None else sys.stderr)
+    return int(args.name is not None)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
@@ -260,11 +281,11 @@ def main(argv: list[str] | None = None) -> int:
         argv (list[str], optional): Arguments. Default: those of the process.
 
     Returns:
-        int: Exit status, 0 or 1.
+        int: Exit status, 0 or 1; of a tool, its own.
     """
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in TOOLS:
-        return subprocess.call([sys.executable, MIM / "tools" / f"{argv[0]}.py", *argv[1:]])
+        argv = ["run", *argv]
     parser = argparse.ArgumentParser(prog="mmseg-papers")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="show the versions and devices in use")
@@ -312,6 +333,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     predict.add_argument("--device", help="such as cpu or cuda:1 (the GPU if there is one)")
     predict.set_defaults(run=predict_command)
+    running = commands.add_parser("run", help="run a packaged tool")
+    running.add_argument("name", nargs="?", help="a tool's name; none lists them")
+    running.add_argument("arguments", nargs=argparse.REMAINDER, help="of the tool")
+    running.set_defaults(run=run_command)
     for verb, purpose in TOOLS.items():
         commands.add_parser(verb, help=purpose)
     args = parser.parse_args(argv)

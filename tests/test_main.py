@@ -35,6 +35,23 @@ def test_tools_are_verbs(verb, capfd):
     assert f"usage: {verb}.py" in capfd.readouterr().out
 
 
+def test_run_lists_the_tools(capsys):
+    assert main(["run"]) == 0
+    names = capsys.readouterr().out.split()
+    assert {"check_dataset", "convert_checkpoint", "camvid", "export"} <= set(names)
+    assert "prepared_layout" not in names, "it is part of tools, not one"
+    assert main(["run", "check_data"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.split()[-len(names) :] == names
+    assert "no tool 'check_data'" in printed.err
+
+
+def test_run_gives_a_tool_its_arguments_and_returns_its_status(capfd):
+    assert main(["run", "check_dataset", "--help"]) == 0
+    assert "usage: check_dataset.py" in capfd.readouterr().out
+    assert main(["run", "check_dataset", "none.py", "--no-such-option"]) == 2
+
+
 def test_config_lists_all(capsys):
     assert main(["config"]) == 0
     names = capsys.readouterr().out.split()

@@ -100,6 +100,8 @@ def test_installs_and_runs_elsewhere(kind, checkout, fresh, tmp_path):
     script = fresh.with_name("mmseg-papers")
     run(script, "config", Path(CONFIG).stem, "--dest", ".", cwd=elsewhere)
     assert (elsewhere / Path(CONFIG).name).exists()
+    helped = run(fresh, "-m", "mmseg_papers", "run", "check_dataset", "--help", cwd=elsewhere)
+    assert "usage: check_dataset.py" in helped
     shown = run(fresh, "-m", "pip", "show", "mmseg-papers", cwd=elsewhere)
     assert "License: Apache-2.0" in shown or "License-Expression: Apache-2.0" in shown
 

@@ -65,4 +65,4 @@ class PreparedDataset(PreparedMixin, BaseSegDataset):
 
     def _absence(self, what: str) -> FileNotFoundError:
         error = super()._absence(what)
-        return FileNotFoundError(f"{error} (Without a clone: mim run mmseg_papers ...)")
+        return FileNotFoundError(f"{error} (Without a clone: python -m mmseg_papers run ...)")
