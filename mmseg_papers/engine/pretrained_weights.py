@@ -11,13 +11,18 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import (
+    _process_mmcls_checkpoint,
     get_deprecated_model_names,
     get_external_models,
+    get_mmcls_models,
     load_from_http,
+    load_from_mmcls,
     load_from_openmmlab,
 )
+from mmengine.runner.checkpoint import load_from_local as load_existing
 
 from ..checkpoints.files import read_weights
 from ..models.option_errors import near_names
@@ -27,7 +32,7 @@ FOLDER_VARIABLE = "MMSEG_PAPERS_WEIGHTS"
 
 
 def load_weights(filename: str, map_location: str | None = None) -> Mapping[str, Any]:
-    """Load ``open-mmlab://..`` or ``https://..`` from the local folder, else by MMEngine.
+    """Load ``open-mmlab://..``, ``mmcls://..`` or ``https://..`` from the folder, else by MMEngine.
 
     Args:
         filename (str): As in ``init_cfg.checkpoint`` or ``load_from``.
@@ -40,23 +45,25 @@ def load_weights(filename: str, map_location: str | None = None) -> Mapping[str,
         FileNotFoundError: If it is in no folder and cannot be downloaded; names the URL, the cache,
             the hash if the file's name has one, and what to do.
         OSError: If the file in the folder or the cache is damaged; names it.
-        ValueError: If MMEngine knows no such ``open-mmlab://`` weights.
+        ValueError: If MMEngine knows no weights of this name.
     """
-    is_name, url = not filename.startswith("http"), filename
+    scheme, _, name = filename.partition("://")
+    is_name, url, download = not scheme.startswith("http"), filename, load_from_http
     if is_name:
-        urls, name = get_external_models(), filename.partition("://")[2]
+        urls, download = get_external_models(), load_from_openmmlab
+        if scheme == "mmcls":
+            urls, download = get_mmcls_models(), load_from_mmcls
         name = get_deprecated_model_names().get(name, name)
         if name not in urls:
             raise ValueError(f"MMEngine knows no weights {filename}{near_names(name, urls)}")
         url = urls[name]
     file = Path(urlparse(url).path).name
     cache = Path(torch.hub.get_dir()) / "checkpoints" / file
-    if folder := os.environ.get(FOLDER_VARIABLE):
-        local = Path(folder).expanduser() / file
-        if local.is_file():
-            return _read(local, f"replace it by {url}, or remove it")
+    if local := _in_folder(file):
+        weights = _read(local, f"replace it by {url}, or remove it")
+        return _process_mmcls_checkpoint(weights) if scheme == "mmcls" else weights
     try:
-        return (load_from_openmmlab if is_name else load_from_http)(filename, map_location)
+        return download(filename, map_location)
     except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
         if cache.is_file():
             _read(cache, f"remove it, and {url} is downloaded again")
@@ -74,6 +81,40 @@ def load_weights(filename: str, map_location: str | None = None) -> Mapping[str,
         ) from error
 
 
+def load_from_local(filename: str, map_location: str | None = None) -> Mapping[str, Any]:
+    """Load a file; if it does not exist, the one of its name in the folder.
+
+    Args:
+        filename (str): Path, such as the ``pretrained/..`` of converted weights.
+        map_location (str, optional): As ``torch.load``; from the folder it is always the CPU.
+
+    Returns:
+        Mapping[str, Any]: The checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is neither; says how weights are converted.
+        OSError: If the file in the folder is damaged; names it.
+    """
+    if Path(filename).expanduser().is_file():
+        return load_existing(filename, map_location)
+    if local := _in_folder(Path(filename).name):
+        print_log(f"{filename} is not there; loading {local}", "current")
+        return _read(local, "replace it, or remove it")
+    raise FileNotFoundError(
+        f"the weights {filename} are neither there nor in a folder named by the environment "
+        f"variable {FOLDER_VARIABLE}. Authors' weights are converted by `python -m mmseg_papers "
+        f"run convert_checkpoint PAPER SOURCE {filename}`; the paper's read-me in configs/ names "
+        "PAPER and SOURCE"
+    )
+
+
+def _in_folder(file: str) -> Path | None:
+    """The file of this name in the folder of weights; None if there is none."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    local = Path(folder or ".").expanduser() / file
+    return local if folder and local.is_file() else None
+
+
 def _read(file: Path, cure: str) -> Mapping[str, Any]:
     try:
         return read_weights(str(file))
@@ -84,9 +125,10 @@ def _read(file: Path, cure: str) -> Mapping[str, Any]:
 
 
 def register_weights_loader() -> None:
-    """Let MMEngine load ``open-mmlab://``, ``http://`` and ``https://`` by this module."""
+    """Let MMEngine load files, ``open-mmlab://``, ``mmcls://`` and ``https://`` by this module."""
     CheckpointLoader.register_scheme(
-        prefixes=("open-mmlab://", "openmmlab://", "http://", "https://"),
+        prefixes=("open-mmlab://", "openmmlab://", "mmcls://", "http://", "https://"),
         loader=load_weights,
         force=True,
     )
+    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import get_external_models
+from mmengine.runner.checkpoint import get_external_models, get_mmcls_models
 from torch import hub
+
+from mmseg_papers.apis.configs import CONFIGS
 
 NAME = "open-mmlab://msra/hrnetv2_w18"
 URL = get_external_models()["msra/hrnetv2_w18"]
 FILE = URL.rsplit("/", 1)[1]
+MMCLS_URL = get_mmcls_models()["mobilenet_v2"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +36,60 @@ def test_a_folder_of_weights_comes_first(monkeypatch, tmp_path, name):
     assert CheckpointLoader.load_checkpoint(name)["a"].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("name", [NAME, URL])
-def test_a_failed_download_says_what_to_do(tmp_path, name):
+#: What packaged configs start from; some of them name it in a variable or a list.
+CHECKPOINTS = sorted(
+    {
+        address
+        for file in CONFIGS.rglob("*.py")
+        for address in re.findall(
+            r"""["']((?:[\w-]+://|pretrained/)[^"'\s]+)["']""", file.read_text()
+        )
+        if not address.startswith("papers://")
+    }
+)
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_what_the_configs_start_from_is_found_by_its_file_name(monkeypatch, tmp_path, name):
+    scheme, _, key = name.partition("://")
+    urls = get_mmcls_models() if scheme == "mmcls" else get_external_models()
+    file = Path(urls.get(key, name)).name
+    torch.save(dict(state_dict={"backbone.a": torch.arange(3)}), tmp_path / file)
+    monkeypatch.setenv("MMSEG_PAPERS_WEIGHTS", str(tmp_path))
+    weights = CheckpointLoader.load_checkpoint(name, "cpu")["state_dict"]
+    # MMEngine takes the backbone out of mmcls's classifiers.
+    assert list(weights) == ["a" if scheme == "mmcls" else "backbone.a"]
+
+
+def test_a_file_comes_before_the_folder(monkeypatch, tmp_path):
+    for folder, value in (("here", 1), ("weights", 2)):
+        (tmp_path / folder).mkdir()
+        torch.save(dict(a=value), tmp_path / folder / FILE)
+    monkeypatch.setenv("MMSEG_PAPERS_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.chdir(tmp_path)
+    assert CheckpointLoader.load_checkpoint(f"here/{FILE}")["a"] == 1
+    assert CheckpointLoader.load_checkpoint(f"there/{FILE}")["a"] == 2
+
+
+def test_a_missing_file_says_how_to_convert_it():
+    with pytest.raises(FileNotFoundError) as info:
+        CheckpointLoader.load_checkpoint("pretrained/xception_65.pth")
+    assert "convert_checkpoint PAPER SOURCE pretrained/xception_65.pth`" in str(info.value)
+    assert "MMSEG_PAPERS_WEIGHTS" in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"), [(NAME, URL), (URL, URL), ("mmcls://mobilenet_v2", MMCLS_URL)]
+)
+def test_a_failed_download_says_what_to_do(name, url):
     with pytest.raises(FileNotFoundError) as info:
         CheckpointLoader.load_checkpoint(name, map_location="cpu")
-    message = str(info.value)
-    digits = FILE.removesuffix(".pth").rsplit("-", 1)[1]
-    for part in (name, URL, FILE, digits, "Name or service", "MMSEG_PAPERS_WEIGHTS", "checkpoints"):
+    message, file = str(info.value), Path(url).name
+    cache = str(Path(hub.get_dir(), "checkpoints", file))
+    digits = file.removesuffix(".pth").rsplit("-", 1)[1]
+    for part in (name, url, cache, f"with {digits}", "Name or service", "MMSEG_PAPERS_WEIGHTS"):
         assert part in message, part
-    assert ("model.backbone.init_cfg" in message) == (name == NAME)
+    assert ("model.backbone.init_cfg" in message) == (name != url)
 
 
 def test_a_file_without_a_hash_in_its_name():

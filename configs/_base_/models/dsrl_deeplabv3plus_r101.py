@@ -15,7 +15,10 @@ model = dict(
         output_stride=16,
         multi_grid=(1, 2, 4),
         norm_cfg=norm_cfg,
-        init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet101"),
+        init_cfg=dict(
+            type="Pretrained",
+            checkpoint="https://download.pytorch.org/models/resnet101-63fe2227.pth",
+        ),
     ),
     # Both branches share the pyramid.
     neck=dict(type="ASPPNeck", in_channels=2048, dropout_ratio=0.5, norm_cfg=norm_cfg),
