@@ -33,7 +33,7 @@ model = dict(
         size={{_base_.crop_size}},
     ),
     backbone=dict(
-        type="ResNetV1c",
+        type="PluginResNetV1c",
         depth=50,
         dilations=(1, 1, 2, 4),
         strides=(1, 2, 1, 1),

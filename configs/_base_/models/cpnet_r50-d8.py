@@ -12,7 +12,7 @@ model = dict(
         seg_pad_val=255,
     ),
     backbone=dict(
-        type="ResNetV1c",
+        type="PluginResNetV1c",
         depth=50,
         dilations=(1, 1, 2, 4),
         strides=(1, 2, 1, 1),

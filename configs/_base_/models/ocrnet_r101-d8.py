@@ -12,7 +12,7 @@ model = dict(
         seg_pad_val=255,
     ),
     backbone=dict(
-        type="ResNetV1c",
+        type="PluginResNetV1c",
         depth=101,
         num_stages=4,
         out_indices=(0, 1, 2, 3),

@@ -1,10 +1,14 @@
 """Images of other than three channels, in every backbone."""
 
+import re
+
 import pytest
 import torch
 from mmseg.registry import MODELS
 
 import mmseg_papers.models.backbones  # noqa: F401
+from mmseg_papers.apis.configs import CONFIGS
+from mmseg_papers.models.layers import CompleteLoading
 
 BACKBONES = [
     dict(type="AlignedXception", depth=41),
@@ -41,3 +45,16 @@ def test_equal_channels_give_what_equal_colours_gave(config, channels):
     message = rf"have 3 channels and {config['type']} .*in_channels={channels}; set backbone\."
     with pytest.raises(ValueError, match=message):
         net(torch.rand(1, 3, 64, 64))
+
+
+def test_one_config_has_a_backbone_of_mmseg():
+    """Which takes no weights of three channels for another number; docs/own_data.md names it."""
+    pattern = re.compile(r'backbone=dict\(\s*(?:_delete_=True,\s*)?type="(\w+)"')
+    kinds = {file.stem: pattern.findall(file.read_text()) for file in CONFIGS.rglob("*.py")}
+    assert "PluginResNetV1c" in kinds["cpnet_r50-d8"]
+    others = [
+        name
+        for name, found in kinds.items()
+        if not all(issubclass(MODELS.get(kind), CompleteLoading) for kind in found)
+    ]
+    assert others == ["hanet_resnext101-os8-coarse_6xb2-90k_cityscapes-864x864"]
