@@ -42,7 +42,7 @@ class MultiScaleBackbone(CompleteLoading, BaseModule):
         """Extract the maps of all scales.
 
         Args:
-            x (Tensor): Images, (N, 3, H, W).
+            x (Tensor): Images, (N, C, H, W).
 
         Returns:
             tuple[Tensor, ...]: The first scale's maps, then the second's and so on.

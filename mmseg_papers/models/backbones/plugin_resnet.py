@@ -62,7 +62,15 @@ class PluginResNetV1c(CompleteLoading, TrainReturnsSelf, ResNetV1c):
         )
 
     def make_res_layer(self, plugins: list[dict] | None, **kwargs) -> Sequential:
-        """A stage, with each of ``plugins`` in its ``blocks``."""
+        """A stage, with each of ``plugins`` in its ``blocks``.
+
+        Args:
+            plugins (list[dict], optional): Those of the stage, as for the constructor.
+            **kwargs: As ``mmseg``'s: ``block``, ``inplanes``, ``planes``, ``num_blocks`` and so on.
+
+        Returns:
+            Sequential: The blocks.
+        """
         stage = super().make_res_layer(plugins=None, **kwargs)
         for index, block in enumerate(stage):
             chosen = [

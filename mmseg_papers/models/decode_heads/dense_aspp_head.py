@@ -35,6 +35,7 @@ class DenseASPPHead(BaseDecodeHead):
         align_corners (bool): Of the logits' resizing. The authors' weights were made for True.
             Default: True.
         norm_cfg (dict): The authors' BN has a momentum of 0.0003. Default: ``dict(type='BN')``.
+        init_cfg (dict, optional): Default: Kaiming's uniform for all convs.
         **kwargs: As ``mmseg``'s ``BaseDecodeHead``, except ``channels``.
 
     Raises:

@@ -38,6 +38,10 @@ class BaseRefineNetHead(BaseDecodeHead):
         block (dict): More arguments of :class:`RefineBlock`.
         **kwargs: As ``mmseg``'s ``BaseDecodeHead``; ``norm_cfg`` changes nothing, as no layer has a
             norm.
+
+    Raises:
+        ValueError: If the number of levels does not fit the cascade, ``cascade`` does not number
+            its blocks in order, or ``conv_cfg`` or ``act_cfg`` asks for other layers.
     """
 
     def __init__(

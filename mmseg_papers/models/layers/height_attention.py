@@ -193,7 +193,14 @@ class HeightAttention(BaseModule):
                 self.position_table = nn.Parameter(torch.zeros(size))
 
     def pool(self, x: Tensor) -> Tensor:
-        """The source (N, C, H, W) as (N, C, coarse_height)."""
+        """Pool the rows of a source.
+
+        Args:
+            x (Tensor): (N, low_channels, H, W), or some of its channels.
+
+        Returns:
+            Tensor: (N, C, coarse_height) for C channels.
+        """
         return pool_rows(x, self.coarse_height, self.pooling)
 
     def attention(self, pooled: Tensor, height: int, index: Tensor | None = None) -> Tensor:

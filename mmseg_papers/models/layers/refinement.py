@@ -129,6 +129,9 @@ class RefineBlock(nn.Module):
         align_corners (bool): For bilinear resizing. Default: True, as in the PyTorch port.
         relu6 (bool): ReLU6 on the sum, as in the light-weight network on MobileNetV2.
             Default: False.
+
+    Raises:
+        ValueError: If ``fusion_mode`` is neither of these.
     """
 
     def __init__(
@@ -161,7 +164,14 @@ class RefineBlock(nn.Module):
         )
 
     def fuse(self, maps: Sequence[Tensor]) -> Tensor:
-        """Resize maps (N, channels, h_i, w_i) to the largest height and width, add and rectify."""
+        """Resize to the largest height and width, add and rectify.
+
+        Args:
+            maps (Sequence[Tensor]): At least one, (N, channels, h_i, w_i).
+
+        Returns:
+            Tensor: (N, channels, H, W).
+        """
         size = tuple(max(x.shape[dim] for x in maps) for dim in (2, 3))
         if self.fusion_mode == "bicubic":
             maps = [x if x.shape[2:] == size else resize_bicubic(x, size) for x in maps]

@@ -117,10 +117,10 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
         """The network's input.
 
         Args:
-            images (Tensor): (N, 3, H, W) with H, W >= 2.
+            images (Tensor): (N, C, H, W) with H, W >= 2.
 
         Returns:
-            Tensor: (N, 3, H // 2, W // 2).
+            Tensor: (N, C, H // 2, W // 2).
         """
         return F.interpolate(
             images,
@@ -134,10 +134,10 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
         """What the SISR branch makes of the halved images.
 
         Args:
-            images (Tensor): Normalised, at full size, (N, 3, H, W).
+            images (Tensor): Normalised, at full size, (N, C, H, W).
 
         Returns:
-            Tensor: Normalised, (N, 3, 2 (H // 2), 2 (W // 2)).
+            Tensor: Normalised, (N, C, 2 (H // 2), 2 (W // 2)).
 
         Raises:
             RuntimeError: If the model has no SISR branch.
@@ -153,7 +153,7 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
         """Losses of all branches.
 
         Args:
-            inputs (Tensor): Full-size images, (N, 3, H, W), H and W even.
+            inputs (Tensor): Full-size images, (N, C, H, W), H and W even.
             data_samples (list[SegDataSample]): With labels of the same size.
 
         Returns:

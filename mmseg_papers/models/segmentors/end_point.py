@@ -41,6 +41,9 @@ class EndPoint:
             model (nn.Module): Whose modules are meant.
             option (str): The option that holds the name, for messages.
 
+        Returns:
+            EndPoint: The place.
+
         Raises:
             ValueError: If it is no such name, or no module is called so; lists near names.
         """
@@ -66,6 +69,13 @@ class EndPoint:
 
         ``function`` must be a bound method or a ``functools.partial`` of one: only these follow
         the model into its deep copies and pickles.
+
+        Args:
+            model (nn.Module): Whose module is watched.
+            function (Callable): Called with the module's output or first input.
+
+        Returns:
+            RemovableHandle: Of the hook.
         """
         module = model.get_submodule(self.module)
         if self.is_input:
@@ -101,7 +111,15 @@ class EndPoint:
     def replace(
         self, value: Tensor | Sequence[Tensor], parts: list[Tensor]
     ) -> Tensor | Sequence[Tensor]:
-        """The module's output or first input with other parts."""
+        """The module's output or first input with other parts.
+
+        Args:
+            value (Tensor | Sequence[Tensor]): The output or first input of the module.
+            parts (list[Tensor]): In place of those that :meth:`parts` gives.
+
+        Returns:
+            Tensor | Sequence[Tensor]: Of the type of ``value``.
+        """
         if self.element is None:
             return type(value)(parts) if isinstance(value, (tuple, list)) else parts[0]
         elements = list(value)

@@ -48,7 +48,7 @@ class FlipSlideEncoderDecoder(FusedEncoderDecoder):
         """Logarithms of the averaged probabilities.
 
         Args:
-            inputs (Tensor): (N, 3, H, W).
+            inputs (Tensor): (N, C, H, W).
             batch_img_metas (list[dict]): One for each image.
 
         Returns:

@@ -96,7 +96,7 @@ class FusedSegmentorMixin:
         """Maps of backbone and neck.
 
         Args:
-            inputs (Tensor): (N, 3, H, W).
+            inputs (Tensor): (N, C, H, W).
 
         Returns:
             tuple[Tensor, ...]: Those that the heads read.
@@ -155,7 +155,7 @@ class FusedSegmentorMixin:
         """Label maps of a batch of images.
 
         Args:
-            inputs (Tensor): (N, 3, H, W).
+            inputs (Tensor): (N, C, H, W).
             data_samples (list[SegDataSample], optional): Their meta information: each image is
                 cropped, flipped back and resized to its own ``ori_shape``. Default: no such step.
 

@@ -26,7 +26,14 @@ SOFT_MAX = (HardPixelMiningLoss, ImageWeightedCrossEntropyLoss, SoftmaxFocalLoss
 
 
 def why_loss_is_not_fused(head: nn.Module) -> str | None:
-    """What in a head keeps its losses from :func:`fused_losses`; None if nothing does."""
+    """What in a head keeps its losses from :func:`fused_losses`.
+
+    Args:
+        head (nn.Module): A decode or auxiliary head.
+
+    Returns:
+        str, optional: The reason, for the log; None if nothing does.
+    """
     if overrides(head, "loss") and not hasattr(head, "forward_with_losses"):
         return f"{type(head).__name__} has a loss of its own"
     if overrides(head, "loss_by_feat"):
@@ -64,6 +71,9 @@ def _why_not_cross_entropy(head: nn.Module, loss: nn.Module) -> str | None:
 def check_losses(head: nn.Module) -> None:
     """Refuse losses that do not fit a head's number of outputs.
 
+    Args:
+        head (nn.Module): A decode or auxiliary head.
+
     Raises:
         ValueError: If there is one output and a soft-max, whose loss is 0 whatever the model says;
             names the two right settings. If ``class_weight`` has another number of values.
@@ -93,7 +103,15 @@ def check_losses(head: nn.Module) -> None:
 
 
 def overrides(head: nn.Module, method: str) -> bool:
-    """Whether a head has another ``method`` than ``mmseg``'s base classes."""
+    """Whether a head has another ``method`` than ``mmseg``'s base classes.
+
+    Args:
+        head (nn.Module): A decode or auxiliary head.
+        method (str): Its name.
+
+    Returns:
+        bool: True for a method of its class or of the head itself, and for none at all.
+    """
     of_mmseg = (getattr(BaseDecodeHead, method), getattr(BaseCascadeDecodeHead, method))
     return method in vars(head) or getattr(type(head), method, None) not in of_mmseg
 

@@ -98,7 +98,7 @@ class HeightAttentionMixin:
         """As ``mmseg``'s, with the rows' positions for the gates.
 
         Args:
-            inputs (Tensor): (N, 3, H, W).
+            inputs (Tensor): (N, C, H, W).
             data_samples (list[SegDataSample], optional): Their meta information may hold
                 ``row_position``.
             mode (str): ``'tensor'``, ``'predict'`` or ``'loss'``.

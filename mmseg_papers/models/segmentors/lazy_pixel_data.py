@@ -21,7 +21,15 @@ class LazyPixelData(PixelData):
 
     @classmethod
     def of(cls, compute: Callable[[], Tensor], shape: tuple[int, int]) -> LazyPixelData:
-        """Hold ``compute()``, which gives a (C, H, W) tensor of this (H, W), until it is read."""
+        """Hold what makes the data until they are read.
+
+        Args:
+            compute (Callable[[], Tensor]): Gives the data, (C, H, W).
+            shape (tuple[int, int]): H and W.
+
+        Returns:
+            LazyPixelData: With unread ``data``.
+        """
         element = cls()
         object.__setattr__(element, "_unread", (compute, tuple(shape)))
         element._data_fields.add("data")

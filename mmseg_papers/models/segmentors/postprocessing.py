@@ -59,6 +59,9 @@ class Postprocessing:
             align_corners (bool): Of both resizes.
             output_scale (int): Of the results over the network's input, which ``meta`` describes.
                 Default: 1.
+
+        Returns:
+            Postprocessing: Of this image.
         """
         if merged_size is not None:
             size = merged_size
@@ -91,7 +94,15 @@ class Postprocessing:
         return self.result_size != self.cropped_size
 
     def label_maps(self, logits: Tensor, with_confidence: bool) -> tuple[Tensor, ...]:
-        """Labels and perhaps the winners' probabilities, each (N, H, W), of logits (N, K, h, w)."""
+        """Labels and perhaps the winners' probabilities.
+
+        Args:
+            logits (Tensor): (N, K, h, w).
+            with_confidence (bool): Whether the probabilities are wanted.
+
+        Returns:
+            tuple[Tensor, ...]: One or two maps, (N, H, W) of :attr:`result_size`.
+        """
         result = upsample_argmax(
             logits,
             self.size,
@@ -104,20 +115,43 @@ class Postprocessing:
         return result if with_confidence else (result,)
 
     def cut(self, full: Tensor) -> Tensor:
-        """Maps (..., H, W) of the first size without padding, flipped back."""
+        """Remove the padding and flip back.
+
+        Args:
+            full (Tensor): Maps (..., H, W) of ``size``.
+
+        Returns:
+            Tensor: (..., H, W) of :attr:`cropped_size`.
+        """
         left, right, top, bottom = self.crop
         full = full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
         return full if self.flip is None else full.flip(-1 if self.flip == "horizontal" else -2)
 
     def logits(self, logits: Tensor) -> Tensor:
-        """Full-size logits (K, H, W) of logits (1, K, h, w)."""
+        """Full-size logits.
+
+        Args:
+            logits (Tensor): The network's, (1, K, h, w).
+
+        Returns:
+            Tensor: (K, H, W) of :attr:`result_size`.
+        """
         full = self._resize(self.cut(self._resize(logits, self.size)), self.result_size)
         return full.squeeze(0)
 
     def window_logits(
         self, windows: SlidingWindow, logits: list[Tensor], dtype: torch.dtype
     ) -> Tensor:
-        """Full-size logits (K, H, W) of the logits of the windows, each (1, K, h, w)."""
+        """Full-size logits from those of windows.
+
+        Args:
+            windows (SlidingWindow): The windows.
+            logits (list[Tensor]): Of each window, (1, K, h, w).
+            dtype (torch.dtype): In which they are added.
+
+        Returns:
+            Tensor: (K, H, W) of :attr:`result_size`.
+        """
         return self.logits(windows.merge(logits, dtype))
 
     def _resize(self, x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -139,11 +173,14 @@ def padding_of(meta: dict) -> tuple[int, ...]:
 
 
 def winner_probability(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Probability (1, H, W) of the label, of K classes or of one class and its background.
+    """Probability of the label, of K classes or of one class and its background.
 
     Args:
         probabilities (Tensor): (K, H, W).
         labels (Tensor): (1, H, W).
+
+    Returns:
+        Tensor: (1, H, W).
     """
     if len(probabilities) > 1:
         return probabilities.gather(0, labels.long())

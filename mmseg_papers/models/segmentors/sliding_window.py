@@ -41,7 +41,16 @@ class SlidingWindow:
         self.window_size = tuple(stop - start for start, stop in (self.rows[0], self.columns[0]))
 
     def batches(self, inputs: Tensor, window_batch: int) -> Iterator[Tensor]:
-        """Windows of (N, C, H, W) in reading order, ``window_batch`` by N to a batch."""
+        """Cut the windows, in reading order.
+
+        Args:
+            inputs (Tensor): The images, (N, C, H, W).
+            window_batch (int): Windows of each image to a batch.
+
+        Yields:
+            Tensor: (window_batch * N, C, h, w), the images of a window next to each other; the
+            last batch may have fewer windows.
+        """
         rows, columns = (
             [slice(start // self.output_scale, stop // self.output_scale) for start, stop in axis]
             for axis in (self.rows, self.columns)
@@ -79,7 +88,15 @@ class SlidingWindow:
             buffer[:, :, height - done :] = 0
 
     def merge(self, logits: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
-        """Averaged logits of the whole images, (N, K, H, W)."""
+        """Averaged logits of the whole images.
+
+        Args:
+            logits (Iterable[Tensor]): As for :meth:`bands`.
+            dtype (torch.dtype): As for :meth:`bands`.
+
+        Returns:
+            Tensor: (N, K, H, W).
+        """
         merged = None
         for top, band in self.bands(logits, dtype):
             if merged is None:
