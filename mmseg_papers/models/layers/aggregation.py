@@ -21,6 +21,7 @@ class AggregationModule(BaseModule):
         in_channels (int): Channels of the input.
         out_channels (int): Channels of the result.
         kernel_size (int): k, odd. Default: 11.
+        conv_cfg (dict, optional): Of the convolutions. Default: None, ``Conv2d``.
         norm_cfg (dict): Of the norms. Default: ``dict(type='BN')``.
 
     Raises:
@@ -32,6 +33,7 @@ class AggregationModule(BaseModule):
         in_channels: int,
         out_channels: int,
         kernel_size: int = 11,
+        conv_cfg: dict | None = None,
         norm_cfg: dict | None = dict(type="BN"),  # noqa: B006  (never changed)
     ) -> None:
         super().__init__()
@@ -42,7 +44,9 @@ class AggregationModule(BaseModule):
             )
         if norm_cfg is None:
             raise ValueError("norm_cfg must name a norm layer such as dict(type='BN'), got None")
-        self.reduce_conv = ConvModule(in_channels, out_channels, 3, padding=1, norm_cfg=norm_cfg)
+        self.reduce_conv = ConvModule(
+            in_channels, out_channels, 3, padding=1, conv_cfg=conv_cfg, norm_cfg=norm_cfg
+        )
 
         def depthwise(height: int, width: int) -> ConvModule:
             return ConvModule(
@@ -51,6 +55,7 @@ class AggregationModule(BaseModule):
                 (height, width),
                 padding=(height // 2, width // 2),
                 groups=out_channels,
+                conv_cfg=conv_cfg,
                 act_cfg=None,
             )
 
