@@ -20,8 +20,10 @@ from scipy.io import savemat
 from torch.utils.data import DataLoader
 
 from mmseg_papers.apis import papers
+from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.checkpoints import CONVERTERS, LICENSES, convert_state_dict
 from mmseg_papers.checkpoints.loading import load_from_authors
+from mmseg_papers.models.layers.complete_loading import check_whole
 
 from ..data.reference import fill
 from ..reference import FOLDER, Case
@@ -117,6 +119,46 @@ def test_load_from_tensorflow_alone(tmp_path):
         tmp_path / "model.ckpt", {**weights, **extras, "global_step": np.int64(30000)}
     )
     assert_tested_from_file(case, f"papers://deeplab/{tmp_path}/model.ckpt", weights, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("paper", "name", "config"),
+    [
+        ("deeplab", "deeplabv3plus_xception65_os16", "deeplabv3plus_x65_4xb4-30k_voc12aug-513x513"),
+        ("denseaspp", "denseaspp121", "denseaspp_densenet121-d8_4xb2-30k_cityscapes-512x512"),
+        (
+            "denseaspp",
+            "mobilenet_denseaspp",
+            "denseaspp_mobilenet-v2-d8_4xb2-30k_cityscapes-512x512",
+        ),
+        (
+            "dsrl",
+            "espnetv2_dsrl_s2.0",
+            "dsrl_espnetv2-s2-in512x1024_4xb4-120k_cityscapes-1024x2048",
+        ),
+        (
+            "dsrl",
+            "dsrl_deeplabv3plus_r101_subpixel_odd",
+            "dsrl-dootmaan-subpixel_deeplabv3plus-r101-in512x512_4xb4-120k_cityscapes-1024x1024",
+        ),
+        ("hanet", "deeplab_r50_os16", "hanet_r50-os16_2xb4-40k_cityscapes-768x768"),
+        ("hanet", "deeplab_mnv2_os16", "hanet_mobilenetv2-os16_1xb8-40k_cityscapes-768x768"),
+        ("hrnet", "seg_hrnet_w48", "hrnetv2_w48_4xb3-120k_cityscapes-512x1024"),
+        ("hrnet", "seg_hrnet_w18_small_v2", "hrnetv2_w18-small-v2_4xb3-120k_cityscapes-512x1024"),
+        ("refinenet", "refinenet101_97x131", "refinenet_r101_4xb2-60k_voc12aug-480x480"),
+        ("refinenet", "lw_refinenet50_96x160", "lw-refinenet_r50_1xb6-40k_nyudv2-500x500"),
+        ("spnet", "spnet50_150c_96x160", "spnet_r50-d8_4xb4-152k_ade20k-480x480"),
+        ("spnet", "spnet50_19c_201x249", "spnet_r50-d8_4xb2-67k_cityscapes-768x768"),
+    ],
+)
+def test_packaged_configs_take_the_authors_files(paper, name, config, monkeypatch):
+    """CPNet's case has another prior than any config: its prior fits one size."""
+    monkeypatch.setattr(
+        fill, "fill_state_dict", lambda keys: {k: np.zeros(s, np.float32) for k, s in keys.items()}
+    )
+    with torch.device("meta"):
+        net = MODELS.build(resolved_config(config).model)
+    check_whole(net, Case.load(paper, name).weights(), name)
 
 
 CASE = Case.load("hrnet", "seg_hrnet_w18_small_v1")
