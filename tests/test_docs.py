@@ -18,6 +18,8 @@ import mmseg_papers.models
 from mmseg_papers import ops
 from mmseg_papers.apis.configs import CONFIGS, packaged_configs
 
+from . import test_faults
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAPERS = sorted(file.parent.name for file in CONFIGS.glob("[!_]*/metafile.yaml"))
@@ -148,6 +150,25 @@ def test_every_paper_has_a_page_and_a_figure(tmp_path):
         assert f"../images/papers/{paper}.svg" in page
         assert page.count(f"../../configs/{paper}/README.md") == 2, "idea and the rest of the card"
         assert f"papers/{paper}\n" in read("docs/index.md")
+
+
+def test_reliability_counts_the_faults():
+    data, options = test_faults.DATA, test_faults.DATA_OPTIONS
+    runs = test_faults.COMMANDS, test_faults.TOOLS, test_faults.PROCESSES
+    faults = [
+        len(data),
+        len(test_faults.ABSENT) * 2 + 1,  # missing and empty; Cityscapes without its labels
+        *map(len, (options, test_faults.MODEL_OPTIONS, test_faults.CONFIGS)),
+        *map(len, (test_faults.CHECKPOINTS, test_faults.IMAGES)),
+        sum(map(len, runs)),
+    ]
+    tests = [2 * len(data), *faults[1:]]
+    section = read("docs/reliability.md").partition("## Bad input")[2]
+    table = re.findall(r"^\| .+ \| (\d+) \| (\d+) \|$", section, re.MULTILINE)
+    assert [tuple(map(int, row)) for row in table] == [
+        *zip(faults, tests, strict=True),
+        (sum(faults), sum(tests)),
+    ]
 
 
 def commands(page, heading=None):
