@@ -99,29 +99,46 @@ def test_module_has_the_parameters_of_a_convolution(bias):
         layer(xs[::-1])
 
 
+#: Operation, its plain form, size of the kernel.
+BOTH = pytest.mark.parametrize(
+    ("operation", "reference", "kernel"),
+    [
+        (conv1x1_of_upsampled_concat, conv1x1_of_upsampled_concat_reference, 1),
+        (conv3x3_of_upsampled_concat, conv3x3_of_upsampled_concat_reference, 3),
+    ],
+    ids=["1x1", "3x3"],
+)
+
+
+def maps_and_weight(batch, kernel):
+    """Two maps, of which either operation convolves the second at its own resolution."""
+    xs = [torch.rand(batch, 2, 8, 12), torch.rand(batch, 60, 2, 3)]
+    return xs, torch.randn(5, 62, kernel, kernel) / (8 * kernel)
+
+
+@BOTH
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(dtype):
-    torch.manual_seed(0)
-    xs = [torch.rand(2, 8, 6, 8), torch.rand(2, 64, 3, 4)]
-    weight = torch.randn(5, 72, 1, 1) / 8
-    exact = conv1x1_of_upsampled_concat_reference(xs, weight)
-    ours = conv1x1_of_upsampled_concat([x.to(dtype) for x in xs], weight.to(dtype))
+def test_half_precision(operation, reference, kernel, dtype):
+    xs, weight = maps_and_weight(2, kernel)
+    ours = operation([x.to(dtype) for x in xs], weight.to(dtype))
     assert ours.dtype == dtype
-    torch.testing.assert_close(ours.float(), exact, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(ours.float(), reference(xs, weight), rtol=0.05, atol=0.05)
 
 
-def test_empty_batch():
-    xs = [torch.rand(0, 2, 4, 4), torch.rand(0, 60, 2, 2)]
-    assert conv1x1_of_upsampled_concat(xs, torch.rand(3, 62, 1, 1)).shape == (0, 3, 4, 4)
+@BOTH
+def test_empty_batch(operation, reference, kernel):
+    ours = operation(*maps_and_weight(0, kernel))
+    assert ours.shape == reference(*maps_and_weight(0, kernel)).shape == (0, 5, 8, 12)
 
 
+@BOTH
 @pytest.mark.torch_2_4
-def test_compiles_without_a_graph_break():
+def test_compiles_without_a_graph_break(operation, reference, kernel):
     torch._dynamo.reset()
-    xs = [torch.rand(1, 2, 6, 8), torch.rand(1, 60, 3, 4)]
-    weight = torch.rand(3, 62, 1, 1, requires_grad=True)
-    compiled = torch.compile(conv1x1_of_upsampled_concat, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(xs, weight), conv1x1_of_upsampled_concat(xs, weight))
+    xs, weight = maps_and_weight(1, kernel)
+    weight.requires_grad_()
+    compiled = torch.compile(operation, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(xs, weight), reference(xs, weight))
     compiled(xs, weight).sum().backward()
     assert weight.grad is not None
 
@@ -171,32 +188,6 @@ def test_3x3_refuses_a_weight_of_other_channels():
     xs = [torch.rand(1, 2, 4, 4), torch.rand(1, 3, 2, 2)]
     with pytest.raises(ValueError, match=r"\[2, 3\] channels need a weight of \(O, 5, 3, 3\)"):
         conv3x3_of_upsampled_concat(xs, torch.rand(4, 5, 1, 1))
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_3x3_half_precision(dtype):
-    xs = [torch.rand(2, 8, 12, 16), torch.rand(2, 16, 3, 4)]
-    weight = torch.randn(5, 24, 3, 3) / 15
-    exact = conv3x3_of_upsampled_concat_reference(xs, weight)
-    ours = conv3x3_of_upsampled_concat([x.to(dtype) for x in xs], weight.to(dtype))
-    assert ours.dtype == dtype
-    torch.testing.assert_close(ours.float(), exact, rtol=0.05, atol=0.05)
-
-
-def test_3x3_empty_batch():
-    xs = [torch.rand(0, 2, 8, 8), torch.rand(0, 6, 2, 2)]
-    assert conv3x3_of_upsampled_concat(xs, torch.rand(3, 8, 3, 3)).shape == (0, 3, 8, 8)
-
-
-@pytest.mark.torch_2_4
-def test_3x3_compiles_without_a_graph_break():
-    torch._dynamo.reset()
-    xs = [torch.rand(1, 2, 8, 8), torch.rand(1, 6, 2, 2)]
-    weight = torch.rand(3, 8, 3, 3, requires_grad=True)
-    compiled = torch.compile(conv3x3_of_upsampled_concat, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(xs, weight), conv3x3_of_upsampled_concat(xs, weight))
-    compiled(xs, weight).sum().backward()
-    assert weight.grad is not None
 
 
 @pytest.mark.torch_2_7
