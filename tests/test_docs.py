@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import itertools
 import os
 import re
 import shlex
@@ -9,8 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import mmengine.registry
 import mmseg.registry
+import numpy as np
 import pytest
 from mmengine.registry import Registry
 
@@ -202,16 +205,11 @@ def test_installing_commands_are_well_formed(page, heading):
             assert re.search(rf"^{arguments[0]}:", read("Makefile"), re.MULTILINE), command
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("page", "heading"), PATHS)
-def test_newcomers_path_runs_as_written(page, heading, tmp_path):
-    for entry in ROOT.iterdir():
-        if entry.name not in ("data", "work_dirs"):
-            (tmp_path / entry.name).symlink_to(entry)
-    written = [c for c in commands(page, heading) if not c.startswith(INSTALLING)]
+def run_as_written(written, folder):
+    """What the commands print; a failure of one ends the test."""
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(written)],
-        cwd=tmp_path,
+        cwd=folder,
         env=dict(
             os.environ,
             PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -225,11 +223,38 @@ def test_newcomers_path_runs_as_written(page, heading, tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stdout[-5000:]
-    scores = [float(score) for score in re.findall(r"mIoU: (\d+\.\d+)", result.stdout)]
+    return result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "heading"), PATHS)
+def test_newcomers_path_runs_as_written(page, heading, tmp_path):
+    for entry in ROOT.iterdir():
+        if entry.name not in ("data", "work_dirs"):
+            (tmp_path / entry.name).symlink_to(entry)
+    written = [c for c in commands(page, heading) if not c.startswith(INSTALLING)]
+    printed = run_as_written(written, tmp_path)
+    scores = [float(score) for score in re.findall(r"mIoU: (\d+\.\d+)", printed)]
     assert scores
     assert scores[-1] > 5, "a constant prediction gets 1.5"
     if page == "docs/get_started.md":
         assert len(list((tmp_path / "work_dirs/first/seen/overlay").iterdir())) == 12
+
+
+@pytest.mark.slow
+def test_readme_without_a_clone_runs_as_written(tmp_path):
+    """Its commands of the package, with a folder of images; what needs weights is left out."""
+    for split, kind in itertools.product(("train", "val"), ("images", "annotations")):
+        file = tmp_path / "data" / "street" / kind / split / "0.png"
+        file.parent.mkdir(parents=True)
+        cv2.imwrite(str(file), np.arange(64 * 64, dtype=np.uint8).reshape(64, 64) // 2 % 2)
+    ours = re.compile(r"(python -m|mim run) mmseg_papers (?!predict)")
+    written = [command for command in commands("README.md") if ours.match(command)]
+    assert len(written) > 5
+    printed = run_as_written(written, tmp_path)
+    assert "ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520" in printed
+    assert "road" in printed
+    assert len(list(tmp_path.glob("*.py"))) == 2
 
 
 @pytest.mark.slow
