@@ -13,9 +13,8 @@ from mmengine.dataset import BaseDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from .transforms.loading import UNREADABLE, StrictLoadImageFromFile, reason
+from .transforms.loading import IGNORE_INDEX, UNREADABLE, StrictLoadImageFromFile, reason
 
-IGNORE_INDEX = 255
 #: Values of a label map that are worth listing one by one; a photograph has more.
 MOST_VALUES = 64
 

@@ -203,7 +203,16 @@ def describe_label_maps(dataset: BaseSegDataset) -> dict:
 
 
 def crops_of_class(length: int, num_classes: int, fraction: float) -> int:
-    """How often an epoch of :func:`draw_epoch` shows each class on purpose."""
+    """How often an epoch of :func:`draw_epoch` shows each class on purpose.
+
+    Args:
+        length (int): Number of images.
+        num_classes (int): Number of classes.
+        fraction (float): Share of the epoch that is drawn by class.
+
+    Returns:
+        int: Crops of each class.
+    """
     return int(fraction * length / num_classes)
 
 

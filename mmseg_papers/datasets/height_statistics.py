@@ -37,7 +37,14 @@ def entropy(counts: np.ndarray) -> np.ndarray:
 
 
 def probabilities(counts: np.ndarray) -> np.ndarray:
-    """Shares of the classes, (..., K), of counts (..., K)."""
+    """Shares of the classes.
+
+    Args:
+        counts (np.ndarray): Pixels of every class, (..., K).
+
+    Returns:
+        np.ndarray: (..., K), of sum 1; zeros where there are no pixels.
+    """
     return counts / np.maximum(counts.sum(-1, keepdims=True), 1)
 
 
@@ -46,6 +53,9 @@ def mutual_information(counts: np.ndarray) -> float:
 
     Args:
         counts (np.ndarray): (S, K).
+
+    Returns:
+        float: 0 where the section says nothing.
     """
     share = probabilities(counts.sum(1))
     return float(entropy(counts.sum(0)) - share @ entropy(counts))

@@ -30,6 +30,8 @@ GREY = (0, 1)
 #: TIFF's tag for what the samples beside grey or colours are, and its value for bands.
 EXTRA_SAMPLES, NO_ALPHA = 338, 0
 NO_IMAGE = "it is empty or no image"
+#: Label of pixels without a class, as mmseg's LoadAnnotations makes it.
+IGNORE_INDEX = 255
 
 
 @TRANSFORMS.register_module(name="LoadImageFromFile")
@@ -181,9 +183,8 @@ class StrictLoadAnnotations(LoadAnnotations):
     classes ends a CUDA process with a device-side assertion; neither names the file.
 
     Args:
-        num_classes (int, optional): Labels must be below it or equal ``ignore_index``. Default:
-            labels are not checked.
-        ignore_index (int): Label of pixels without a class. Default: 255.
+        num_classes (int, optional): Labels must be below it or 255, no class. Default: labels are
+            not checked.
         *args: As for ``mmseg``'s ``LoadAnnotations``.
         **kwargs: As there.
 
@@ -191,14 +192,11 @@ class StrictLoadAnnotations(LoadAnnotations):
         ValueError: If ``num_classes`` is not positive.
     """
 
-    def __init__(
-        self, *args, num_classes: int | None = None, ignore_index: int = 255, **kwargs
-    ) -> None:
+    def __init__(self, *args, num_classes: int | None = None, **kwargs) -> None:
         if num_classes is not None and num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         super().__init__(*args, **kwargs)
         self.num_classes = num_classes
-        self.ignore_index = ignore_index
 
     def _load_seg_map(self, results: dict) -> None:
         if "seg_map_path" not in results:
@@ -223,7 +221,7 @@ class StrictLoadAnnotations(LoadAnnotations):
         if self.reduce_zero_label is None:
             self.reduce_zero_label = results["reduce_zero_label"]
         labels = (
-            labels_of_values(values, results, self.reduce_zero_label, self.ignore_index)
+            labels_of_values(values, results, self.reduce_zero_label)
             if colors is None
             else labels_of_colors(values, results)
         )
@@ -239,13 +237,13 @@ class StrictLoadAnnotations(LoadAnnotations):
             return
         counts = np.bincount(labels.ravel(), minlength=256)
         counts[: self.num_classes] = 0
-        counts[self.ignore_index] = 0
+        counts[IGNORE_INDEX] = 0
         outside = np.flatnonzero(counts)
         if outside.size:
             raise ValueError(
                 f"label map {path} holds the value(s) {', '.join(map(str, outside))}, outside the "
                 f"{self.num_classes} classes 0..{self.num_classes - 1} and "
-                f"ignore_index={self.ignore_index}. Correct the file, num_classes, or "
+                f"ignore_index={IGNORE_INDEX}. Correct the file, num_classes, or "
                 "reduce_zero_label (True when the file counts classes from 1)"
             )
 
@@ -264,16 +262,13 @@ class StrictLoadAnnotations(LoadAnnotations):
         return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
 
-def labels_of_values(
-    values: np.ndarray, results: dict, reduce_zero_label: bool, ignore_index: int
-) -> np.ndarray:
+def labels_of_values(values: np.ndarray, results: dict, reduce_zero_label: bool) -> np.ndarray:
     """Class indices of a label map, in ``mmseg``'s order: ``reduce_zero_label``, ``label_map``.
 
     Args:
-        values (np.ndarray): (H, W), as the file holds them, of any type; -1 is no class.
+        values (np.ndarray): (H, W), as the file holds them, of any type; -1 is no class, too.
         results (dict): With ``seg_map_path`` and perhaps ``label_map``, value -> class index.
         reduce_zero_label (bool): Whether 0 is no class and the others count from 1.
-        ignore_index (int): What -1 becomes.
 
     Returns:
         np.ndarray: (H, W), uint8.
@@ -285,8 +280,8 @@ def labels_of_values(
 
     def label_of(value: float) -> int:
         if reduce_zero_label and value != -1:
-            value = 255 if value in (0, 255) else value - 1
-        label = ignore_index if value == -1 else label_map.get(value, value)
+            value = IGNORE_INDEX if value in (0, IGNORE_INDEX) else value - 1
+        label = IGNORE_INDEX if value == -1 else label_map.get(value, value)
         if label not in range(256):
             raise ValueError(
                 f"label map {results['seg_map_path']} holds the value {value}, which is none of "
