@@ -157,7 +157,8 @@ def raw_values(path: str | Path) -> Counter:
         array = np.load(path)
     else:
         with Image.open(path) as picture:
-            array = np.asarray(picture.convert("RGB") if picture.mode == "RGBA" else picture)
+            without_alpha = {"RGBA": "RGB", "LA": "L"}.get(picture.mode, picture.mode)
+            array = np.asarray(picture.convert(without_alpha))
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim == 3:

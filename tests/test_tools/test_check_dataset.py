@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from mmseg_papers.apis.configs import packaged_configs
 
@@ -66,6 +67,17 @@ def test_sound_data(tool, tmp_path, capsys):
         sheet = cv2.imread(str(tmp_path / "out" / f"{split}.png"))
         assert sheet.shape[1] > 1000
         assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
+
+
+def test_grey_with_alpha_counts_and_loads_as_grey(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1, 1, 1, 2, 255))
+    expected = run(tool, tmp_path, capsys)
+    for file in (tmp_path / "annotations").rglob("*.png"):
+        grey = Image.open(file)
+        grey.putalpha(Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30)))
+        grey.save(file)
+    assert run(tool, tmp_path, capsys) == expected
+    assert expected[0] == 0
 
 
 def test_a_white_class_is_seen_in_the_legend(tool, tmp_path, capsys, monkeypatch):

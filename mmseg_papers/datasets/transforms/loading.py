@@ -259,6 +259,8 @@ class StrictLoadAnnotations(LoadAnnotations):
             values = mmcv.imfrombytes(content, flag="unchanged", backend=self.imdecode_backend)
             if values is None:
                 raise OSError(NO_IMAGE)
+            if values.ndim == 3 and values.shape[2] == 2:
+                values = values[..., :1]  # grey without its alpha
         return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
 
