@@ -22,7 +22,13 @@ from ...ops.export import is_traced
 from ..layers import fuse_residual_stages
 from ..layers.complete_loading import SOURCE, check_whole
 from ..option_errors import naming_options
-from .fused_loss import check_losses, fused_losses, overrides, why_loss_is_not_fused
+from .fused_loss import (
+    check_device,
+    check_losses,
+    fused_losses,
+    overrides,
+    why_loss_is_not_fused,
+)
 from .lazy_pixel_data import LazyPixelData
 from .postprocessing import Postprocessing, winner_probability
 from .sliding_window import SlidingWindow
@@ -118,6 +124,7 @@ class FusedSegmentorMixin:
         self, head: nn.Module, features: tuple, data_samples: list, name: str
     ) -> dict[str, Tensor]:
         """Losses of one head for its input features, with ``name`` as prefix of their keys."""
+        check_device(head)
         reason = why_loss_is_not_fused(head)
         self._log_path(f"loss of {name}", head, reason)
         if reason is None and hasattr(head, "forward_with_losses"):

@@ -7,7 +7,7 @@ import math
 import torch
 from mmseg.models.decode_heads.cascade_decode_head import BaseCascadeDecodeHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.losses import CrossEntropyLoss
+from mmseg.models.losses import CrossEntropyLoss, FocalLoss
 from mmseg.models.losses.cross_entropy_loss import binary_cross_entropy, cross_entropy
 from mmseg.models.utils import resize
 from mmseg.structures import OHEMPixelSampler
@@ -100,6 +100,21 @@ def check_losses(head: nn.Module) -> None:
                 "out_channels=1, threshold=0.5, loss_decode=dict(type='CrossEntropyLoss', "
                 "use_sigmoid=True), or out_channels=2 with the loss as it is"
             )
+
+
+def check_device(head: nn.Module) -> None:
+    """Refuse to train where a head's losses cannot be computed.
+
+    Raises:
+        ValueError: If ``mmseg``'s ``FocalLoss`` is to see several outputs without CUDA: its own
+            path for them mistakes their sizes.
+    """
+    has_focal_loss = any(isinstance(loss, FocalLoss) for loss in _loss_modules(head))
+    if has_focal_loss and head.out_channels > 1 and not next(head.parameters()).is_cuda:
+        raise ValueError(
+            f"FocalLoss of {type(head).__name__} needs CUDA for {head.out_channels} outputs; set "
+            "loss_decode=dict(type='SoftmaxFocalLoss'), or train on a GPU"
+        )
 
 
 def overrides(head: nn.Module, method: str) -> bool:

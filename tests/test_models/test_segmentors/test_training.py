@@ -197,6 +197,16 @@ def test_soft_max_of_one_channel_is_refused(options):
         MODELS.build(config)
 
 
+@pytest.mark.parametrize("others", [[], [dict(type="CrossEntropyLoss")]])
+def test_focal_loss_of_mmseg_trains_on_a_gpu_only(others):
+    """A model trained there still predicts on the CPU."""
+    loss = [dict(type="FocalLoss"), *others]
+    model = MODELS.build(model_config(head(loss_decode=loss), type="FusedEncoderDecoder"))
+    model.eval().predict(images())
+    with pytest.raises(ValueError, match=r"FCNHead needs CUDA for \d+ outputs; .*SoftmaxFocalLoss"):
+        step(model, images(), labelled())
+
+
 def test_class_weight_of_mmsegs_loss():
     config = model_config(head(loss_decode=dict(CE, class_weight=WEIGHT)))
     assert_same_step(config, labelled(ignored=0))
