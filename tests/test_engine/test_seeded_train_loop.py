@@ -102,6 +102,18 @@ def test_deterministic_runs_are_identical(tmp_path, name):
     assert_same(*results)
 
 
+def test_early_stopping_stops_it(tmp_path):
+    loader = {k: v for k, v in IN_PROCESS.items() if k.startswith("train_dataloader")}
+    config = short_config(tmp_path, **loader, **{"train_cfg.val_interval": 1})
+    config.default_hooks.checkpoint = None
+    never = dict(type="EarlyStoppingHook", monitor="mIoU", patience=2, min_delta=100)
+    config.custom_hooks = [never]
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert isinstance(runner.train_loop, SeededTrainLoop)
+    assert runner.iter == 3, "the first score is the best, two later ones are no better"
+
+
 def class_uniform(config):
     """Have ClassUniformSampler draw the images."""
     config.train_dataloader.dataset = dict(
