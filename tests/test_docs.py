@@ -139,6 +139,11 @@ def test_options_in_the_tables_of_classes_exist(page):
             assert option in parameters(public[name]), f"{page}: {name} has no option {option}"
 
 
+def test_settings_for_processes_on_the_cpu_are_those_of_the_base_file():
+    settings = (CONFIGS / "_base_" / "cpu_distributed.py").read_text().partition("runner_type")
+    assert "".join(settings[1:]) in code("docs/distributed.md", "python")
+
+
 def test_every_operation_is_explained():
     page = read("docs/reference/operations.md")
     functions = {n for n in ops.__all__ if n[0].islower() and not n.endswith("_reference")}
