@@ -40,11 +40,6 @@ def on_own_data(
         ValueError: If there is one class only, the config trains nothing, a head has no
             ``num_classes``, or the data set refuses an option.
     """
-    if len(classes) < 2:
-        raise ValueError(
-            f"a model of {len(classes)} classes learns nothing; name what is not "
-            f"{' '.join(classes)} as a class, too: --classes background {' '.join(classes)}"
-        )
     require_parts(config, "model", "train_dataloader", "val_dataloader", "test_dataloader")
     init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
@@ -89,6 +84,11 @@ def on_own_data(
     for name in ("dataset_type", "class_weight", "swap_labels"):  # of the old classes
         config.pop(name, None)
     config.get("tta_model", {}).pop("swap_labels", None)  # left and right of LIP
+    if len(classes) < 2:
+        raise ValueError(
+            f"a model of {len(classes)} classes learns nothing; name what is not "
+            f"{' '.join(classes)} as a class, too: --classes background {' '.join(classes)}"
+        )
     heads = [
         (name, head)
         for name in ("decode_head", "auxiliary_head")
