@@ -113,7 +113,7 @@ def _backbone_alone(case: Case) -> Build:
     outputs = {}
     if "middle" in case.spec["outputs"]:
         backbone.blocks[-3].register_forward_hook(
-            lambda _module, _args, output: outputs.update(middle=output[0])
+            lambda _module, _args, output: outputs.update(middle=output)
         )
 
     def call(net: nn.Module, xs: list[Tensor]) -> dict[str, Tensor]:
