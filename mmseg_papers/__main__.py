@@ -119,14 +119,6 @@ def output_folder(path: str) -> Path:
     return Path(path)
 
 
-def picture_file(path: str) -> Path:
-    """A picture to write, for ``argparse``; without a picture's suffix a name gets ``.png``."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    formats = FigureCanvasBase.get_supported_filetypes()
-    return Path(path if Path(path).suffix[1:].lower() in formats else f"{path}.png")
-
-
 def positive(text: str) -> int:
     """A whole number above 0, for ``argparse``.
 

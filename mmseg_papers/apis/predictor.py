@@ -17,10 +17,10 @@ from torch import nn
 
 from ..checkpoints.files import read_checkpoint
 from ..datasets.transforms.loading import check_image
-from ..engine.validation_hooks import picture_of_array
 from ..models.layers.complete_loading import load_whole
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
+from ..pictures import picture_of_array
 from .configs import require_parts, resolved_config
 
 

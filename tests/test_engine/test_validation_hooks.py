@@ -17,8 +17,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_papers.engine import ValidationLossHook, ValidationPicturesHook, validation_hooks
-from mmseg_papers.engine.validation_hooks import picture_of
 from mmseg_papers.models.layers.height_attention import row_positions
+from mmseg_papers.pictures import picture_of
 
 from ..test_models.test_segmentors.tiny_models import head, labelled, model_config
 

@@ -26,11 +26,11 @@ from matplotlib.axes import Axes
 from mmengine.config import DictAction
 from torch import Tensor, nn
 
-from mmseg_papers.__main__ import picture_file
 from mmseg_papers.apis import Predictor
 from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.layers import StripPoolingModule
 from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
+from mmseg_papers.pictures import picture_file
 
 
 @dataclass

@@ -38,8 +38,8 @@ from mmseg_papers.datasets.checking import (
     reduced_from_zero,
 )
 from mmseg_papers.datasets.label_maps import source_datasets
-from mmseg_papers.engine.validation_hooks import picture_of_array
 from mmseg_papers.models.option_errors import naming_options
+from mmseg_papers.pictures import picture_of_array
 
 SHEET_IMAGES = 12
 

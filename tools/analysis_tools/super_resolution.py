@@ -21,10 +21,10 @@ from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
-from mmseg_papers.__main__ import picture_file
 from mmseg_papers.apis import Predictor
 from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder
+from mmseg_papers.pictures import picture_file
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from mmseg.registry import DATASETS
 from mmseg_papers.__main__ import positive
 from mmseg_papers.apis import load_model
 from mmseg_papers.apis.configs import resolved_config
-from mmseg_papers.engine.validation_hooks import picture_of
+from mmseg_papers.pictures import picture_of
 
 IGNORED_COLOUR = (0, 0, 0)
 
