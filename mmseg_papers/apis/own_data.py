@@ -86,7 +86,7 @@ def on_own_data(
     config.get("tta_model", {}).pop("swap_labels", None)  # left and right of LIP
     if len(classes) < 2:
         raise ValueError(
-            f"a model of {len(classes)} classes learns nothing; name what is not "
+            "a model of a single class learns nothing; name what is not "
             f"{' '.join(classes)} as a class, too: --classes background {' '.join(classes)}"
         )
     heads = [
