@@ -251,21 +251,22 @@ class _ResidualBlocks(torch.autograd.Function):
                 shortcut = again(block.start)
             sources.append(again(block.end - 1, shortcut))
         for block in reversed(plan):
-            source = sources.pop()
             g_shortcut = g = _activation_backward(grad, out, layers[block.end - 1].top)
+            grad = out = None  # not held while the block's own maps are made
+            source = sources.pop()
             needs_source = block.start > 0 or needs[0]
             for i in range(block.end - 1, block.first, -1):
                 a = again(i - 1)
                 g = _activation_backward(through(i, g, a, True), a, layers[i - 1].top)
             a = source.relu() if block.relu_first else source
-            grad = through(block.first, g, a, needs_source)
+            g = through(block.first, g, a, needs_source)
             if needs_source and block.relu_first:
-                grad = _activation_backward(grad, a, math.inf)
+                g = _activation_backward(g, a, math.inf)
             if block.downsamples:
                 g_shortcut = through(block.start, g_shortcut, source, needs_source)
             if needs_source and block.adds:
-                grad += g_shortcut
-            out = source
+                g += g_shortcut
+            grad, out, a = g, source, None
         return grad, None, None, None, *grads
 
 
