@@ -92,7 +92,7 @@ def _unknown_type(config: dict, place: str) -> str | None:
     for where, part in typed_parts(config, place):
         name = part["type"]
         if _class_of(name) is None:
-            require_layer(name)
+            require_layer(part)
             known = {known for registry in REGISTRIES for known in _names(registry)}
             return f"{where}.type={name!r} is not registered{near_names(name, known)}"
     return None

@@ -21,6 +21,7 @@ from ..layers import (
     DenseLayer,
     DenseTransition,
     check_image_channels,
+    require_layer,
 )
 
 #: arch -> (growth rate, channels of the stem, layers of the four blocks)
@@ -78,6 +79,7 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
 
     Raises:
         ValueError: If an option has a value outside the ones above.
+        ImportError: If ``norm_cfg`` needs mmcv's compiled operations and mmcv has none.
 
     Example:
         >>> import torch
@@ -113,6 +115,7 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
                     f"{option} must be of {', '.join(map(str, allowed))}, got {value!r}"
                 )
         norm_cfg = norm_cfg or dict(type="BN")
+        require_layer(norm_cfg)
         self.output_stride = output_stride
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import upsample_add
-from ..layers import CompleteLoading, build_upsample, check_image_channels
+from ..layers import CompleteLoading, build_upsample, check_image_channels, require_layer
 from .train_returns_self import TrainReturnsSelf
 
 #: arch -> (width, bottlenecks and planes of stage 1, modules of stages 2-4, basic blocks a branch)
@@ -203,7 +203,7 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
     Raises:
         ValueError: If an option has a value outside the ones above, or not exactly one of ``arch``
             and ``extra`` is given.
-        ImportError: If ``upsample_cfg`` needs mmcv's compiled operations and mmcv has none.
+        ImportError: If a layer asked for needs mmcv's compiled operations and mmcv has none.
 
     Example:
         >>> import torch
@@ -235,6 +235,8 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
         ):
             if value not in allowed:
                 raise ValueError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
+        for cfg in (kwargs.get("conv_cfg"), kwargs.get("norm_cfg")):
+            require_layer(cfg)
         # HRNet's constructor builds the stages, so what they read is set before it runs.
         self.upsample_mode = upsample_mode
         self.align_corners = align_corners

@@ -8,7 +8,7 @@ from mmseg.models.backbones.resnet import Bottleneck
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..layers import CompleteLoading, check_image_channels
+from ..layers import CompleteLoading, check_image_channels, require_layer
 from .train_returns_self import TrainReturnsSelf
 
 POSITIONS = ("after_conv1", "after_conv2", "after_conv3")
@@ -52,6 +52,8 @@ class PluginResNetV1c(CompleteLoading, TrainReturnsSelf, ResNetV1c):
     def __init__(self, depth: int, *, plugins: list[dict] | None = None, **kwargs) -> None:
         if plugins:
             self._check(depth, plugins, kwargs.get("num_stages", 4))
+        for cfg in (kwargs.get("conv_cfg"), kwargs.get("norm_cfg")):
+            require_layer(cfg)
         super().__init__(depth=depth, plugins=plugins, **kwargs)
         self.optional_children = tuple(
             f"{stage}.{index}.{name}"

@@ -3,7 +3,7 @@
 from .aggregation import AggregationModule
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
-from .configurable import build_upsample, require_plain
+from .configurable import build_upsample, require_layer, require_plain
 from .conv_module import norm_and_activate
 from .dense_block import DenseBlock, DenseLayer, DenseTransition
 from .height_attention import HeightAttention
@@ -51,6 +51,7 @@ __all__ = [
     "fuse_residual_stages",
     "gather_objects",
     "norm_and_activate",
+    "require_layer",
     "require_plain",
     "reset_convs",
     "select_map",

@@ -21,22 +21,22 @@ PLAIN = {
 }
 
 
-def require_layer(name: str) -> None:
+def require_layer(cfg: dict | None) -> None:
     """Name the cure where a layer is missing that mmcv would have if it were compiled.
 
     Args:
-        name (str): The layer's ``type``.
+        cfg (dict, optional): Of a layer, such as the ``norm_cfg`` of a model.
 
     Raises:
         ImportError: If the layer needs mmcv's compiled operations and this mmcv has none.
     """
-    if name not in COMPILED:
+    if cfg is None or cfg["type"] not in COMPILED:
         return
     try:
         import mmcv.ops  # noqa: F401  (registers them)
     except ImportError as error:
         raise ImportError(
-            f"{name} is one of mmcv's compiled operations and this mmcv has none ({error}). "
+            f"{cfg['type']} is one of mmcv's compiled operations and this mmcv has none ({error}). "
             "Compile it, which takes about half an hour: pip install --no-build-isolation "
             "--no-cache-dir --force-reinstall --no-deps onedl-mmcv (OneDL line), or "
             "FORCE_CUDA=1 bash requirements/openmmlab.sh python (OpenMMLab line)"
@@ -74,7 +74,7 @@ def build_upsample(cfg: dict, channels: int, scale_factor: int) -> nn.Module:
         ValueError: If the layer is unknown or has no ``scale_factor``.
         ImportError: If it needs mmcv's compiled operations and mmcv has none.
     """
-    require_layer(cfg["type"])
+    require_layer(cfg)
     layer = MODELS.get(cfg["type"])
     accepted = inspect.signature(layer).parameters if layer else {}
     if "scale_factor" not in accepted:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...ops import adaptive_means, strip_gate, strip_means, strip_sum, upsample_add
 from ...ops.plain_layers import is_plain_conv
+from .configurable import require_layer
 
 
 @MODELS.register_module()
@@ -54,6 +55,7 @@ class StripPoolingModule(BaseModule):
                 dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
             ]
         )
+        require_layer(norm_cfg)
         norm_cfg = norm_cfg or dict(type="BN")
         self.conv1 = nn.Conv2d(in_channels, in_channels, (3, 1), padding=(1, 0), bias=False)
         self.bn1 = build_norm_layer(norm_cfg, in_channels)[1]
@@ -139,6 +141,7 @@ class MixedPoolingModule(BaseModule):
             raise ValueError(f"in_channels must be a multiple of 4, got {in_channels}")
         if not bins or any(not isinstance(b, int) or b < 1 for b in bins):
             raise ValueError(f"bins must be sides of at least 1, got {bins!r}")
+        require_layer(norm_cfg)
         self.bins = tuple(bins)
         self.align_corners = align_corners
         m = in_channels // 4

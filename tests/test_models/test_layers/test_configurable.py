@@ -71,6 +71,13 @@ def test_says_how_to_get_compiled_operations(backbone, layer, monkeypatch):
         )
 
 
+@pytest.mark.parametrize("backbone", [HRNET, dict(type="PluginResNetV1c", depth=50)])
+def test_says_so_without_a_segmentor_of_ours(backbone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mmcv.ops", None)
+    with pytest.raises(ImportError, match=r"MMSyncBN is one of .*pip install"):
+        MODELS.build(dict(backbone, norm_cfg=dict(type="MMSyncBN")))
+
+
 @pytest.mark.compiled_mmcv
 @pytest.mark.parametrize("layer", ["DCN", "DCNv2"])
 def test_deformable_convolutions_run(layer):
