@@ -128,6 +128,8 @@ def stock_model(model: ConfigDict) -> ConfigDict:
         backbone.pop("align_corners", None)
         arch = backbone.pop("arch", None)
         backbone.update(type="HRNet", extra=backbone.get("extra") or arch_to_extra(arch))
+    if backbone["type"] == "PluginResNetV1c" and not backbone.get("plugins"):
+        backbone["type"] = "ResNetV1c"
     for head in heads:
         if head["type"] not in STOCK_HEADS:
             continue
@@ -167,7 +169,7 @@ def describe_stock(model: ConfigDict) -> str:
     """What ``stock`` is for the model of a config: mmseg's, and which parts of ours."""
     with torch.device("meta"):
         built = build_variant(model, "stock")
-    registered = set(MODELS.module_dict.values())
+    registered = {*MODELS.module_dict.values(), *MODELS.parent.module_dict.values()}
     ours = {
         kind.__name__
         for kind in map(type, built.modules())
@@ -506,8 +508,10 @@ def main() -> None:
             require_parts(config, "model")
         except ValueError as error:
             parser.error(str(error))
-        has_mmsegs_hrnet = stock_model(config.model).backbone.type != config.model.backbone.type
-        if has_mmsegs_hrnet and any(n % 32 for n in args.size):
+        stock_backbone = stock_model(config.model).backbone.type
+        if stock_backbone == "HRNet" != config.model.backbone.type and any(
+            n % 32 for n in args.size
+        ):
             parser.error("mmseg's HRNet resizes differently unless --size are multiples of 32")
         tasks = model_tasks(args.config, tuple(args.size), args.batch, args.only, args.compiled)
         name = Path(args.config).stem + "-compiled" * args.compiled
