@@ -33,6 +33,7 @@ from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.apis.predictor import inner_dataset, load_model, names_and_colors
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.segmentors import FlipSlideEncoderDecoder
+from mmseg_papers.models.segmentors.fused_encoder_decoder import last_head
 from mmseg_papers.models.segmentors.fused_loss import overrides
 from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
 from mmseg_papers.ops import AdaptiveMeans
@@ -59,8 +60,7 @@ class ExportedModel(nn.Module):
 
     def __init__(self, model: BaseModel, output: str) -> None:
         super().__init__()
-        head = model.decode_head
-        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        head = last_head(model)
         for method in ("predict", "predict_by_feat"):
             if overrides(head, method):
                 raise ValueError(

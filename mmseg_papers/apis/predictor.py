@@ -19,7 +19,7 @@ from ..checkpoints.files import read_checkpoint
 from ..datasets.transforms.loading import check_image
 from ..models.layers.complete_loading import load_whole
 from ..models.option_errors import naming_options, near_names
-from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin
+from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin, last_head
 from ..pictures import picture_of_array
 from .configs import require_parts, resolved_config
 
@@ -120,8 +120,7 @@ class Predictor:
             self.model.test_cfg["keep"] = "confidence"
         dataset = inner_dataset(config.test_dataloader.dataset)
         self.classes, self.palette = names_and_colors(self.model.dataset_meta)
-        head = self.model.decode_head
-        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        head = last_head(self.model)
         num_classes = head.num_classes
         if len(self.classes) != num_classes:
             raise ValueError(

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from mmseg_papers.apis import Predictor
 from mmseg_papers.apis.configs import resolved_config
 from mmseg_papers.models.layers import StripPoolingModule
+from mmseg_papers.models.segmentors.fused_encoder_decoder import last_head
 from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
 from mmseg_papers.pictures import picture_file
 
@@ -54,8 +55,7 @@ class HeightGates:
         self.gates: dict[int, Tensor] = {}
         if not isinstance(model, HeightAttentionMixin):
             return
-        head = model.decode_head
-        self.classifier = (head[-1] if isinstance(head, nn.ModuleList) else head).conv_seg
+        self.classifier = last_head(model).conv_seg
         #: Channels and rows of the map that is classified.
         self.classified: tuple[int, int] = (0, 0)
         self.classifier.register_forward_pre_hook(self._see)

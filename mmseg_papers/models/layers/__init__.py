@@ -4,7 +4,7 @@ from .aggregation import AggregationModule
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer, require_plain
-from .conv_module import norm_and_activate
+from .conv_module import conv_module_layers, norm_and_activate
 from .dense_block import DenseBlock, DenseLayer, DenseTransition
 from .height_attention import HeightAttention
 from .image_channels import check_image_channels
@@ -15,7 +15,6 @@ from .refinement import ChainedResidualPooling, FeaturePath, RefineBlock, Residu
 from .residual_stage import (
     PlainResidualStage,
     ResidualStage,
-    conv_module_layers,
     fuse_residual_stages,
 )
 from .sssr import BilinearSSSR, DeconvSSSR

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from mmcv.cnn import ConvModule
 from mmengine.model import Sequential
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from mmseg.models.utils import InvertedResidual, ResLayer
 from torch import Tensor, nn
 
 from ...ops import BlockDescription, residual_blocks, resnet_block
-
-
-def conv_module_layers(
-    modules: Iterable[nn.Module],
-) -> list[tuple[nn.Module, nn.Module, nn.Module | None]] | None:
-    """The layers of some ``ConvModule``, as :class:`mmseg_papers.ops.BlockDescription` has them.
-
-    Args:
-        modules (Iterable[nn.Module]): One after the other.
-
-    Returns:
-        list[tuple], optional: Conv, norm and activation of each; None if a module is of another
-        class, or has no norm, another order of layers, or another than zero padding.
-    """
-    layers = []
-    for module in modules:
-        if (
-            type(module) is not ConvModule
-            or module.order != ("conv", "norm", "act")
-            or not module.with_norm
-            or module.with_explicit_padding
-        ):
-            return None
-        activation = module.activate if module.with_activation else None
-        layers.append((module.conv, module.norm, activation))
-    return layers
+from .conv_module import conv_module_layers
 
 
 def inverted_residual(block: InvertedResidual) -> BlockDescription | None:
