@@ -38,7 +38,9 @@ def heads(config):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_trains_and_evaluates(name, tmp_path):
+def test_trains_and_evaluates(name, tmp_path, monkeypatch):
+    # A run formats its config four times, which would take a third of this test.
+    monkeypatch.setattr(Config, "pretty_text", property(repr))
     config = shrink(load(name), tmp_path, **OPTIONS.get(packaged_configs()[name].parent.name, {}))
     config.model = without_pretrained(config.model)
     runner = Runner.from_cfg(config)

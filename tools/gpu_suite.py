@@ -73,10 +73,10 @@ def card(tiny: bool) -> dict:
     )
 
 
-def fastest(run: Callable, turns: int = 10) -> float:
-    """Seconds of the fastest of several runs, after one to warm up."""
+def fastest(run: Callable) -> float:
+    """Seconds of the fastest of ten runs, after one to warm up."""
     seconds = []
-    for _ in range(turns + 1):
+    for _ in range(11):
         start = time.perf_counter()
         run()
         synchronize()
@@ -189,7 +189,7 @@ def train(tiny: bool) -> dict:
     return dict(losses=losses, seconds=sorted(seconds)[len(seconds) // 2])
 
 
-def profile(tiny: bool, out: Path) -> dict:
+def profile(out: Path) -> dict:
     """Where the time of the models goes whose training gains least."""
     gains = {}
     for name in MODELS:
@@ -265,7 +265,7 @@ def pieces(tiny: bool, out: Path) -> dict[str, Callable[[float], dict | None]]:
             found[f"{kind}:{name}"] = lambda _, name=name, compiled=compiled: model(
                 tiny, name, compiled
             )
-    found["profile"] = lambda _: profile(tiny, out)
+    found["profile"] = lambda _: profile(out)
     found["memory_check"] = lambda _: memory_check(tiny)
     for name in CAMVID:
         found[f"camvid:{name}"] = lambda seconds, name=name: camvid(tiny, name, out, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import io
 import re
@@ -21,6 +20,7 @@ from rich.table import Column, Table
 from torch import Tensor
 
 from ..models.layers.complete_loading import SOURCE
+from ..models.option_errors import near_names
 from . import CONVERTERS, LICENSES, convert_state_dict, weights_of
 from .files import read_weights
 
@@ -64,10 +64,8 @@ def load_from_authors(address: str, map_location: str | torch.device | None = No
         )
     paper, source = found["paper"], found["source"]
     if paper not in CONVERTERS:
-        near = difflib.get_close_matches(paper, CONVERTERS, n=1)
         raise ValueError(
-            f"no paper {paper!r}; there are {', '.join(CONVERTERS)}"
-            + (f". Did you mean {near[0]}?" if near else "")
+            f"no paper {paper!r}; there are {', '.join(CONVERTERS)}{near_names(paper, CONVERTERS)}"
         )
     texts = dict(parse_qsl(found["options"] or ""))
     sha256 = texts.pop("sha256", None)

@@ -131,7 +131,7 @@ def affinity_sums(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> T
     _check(logits, label)
     if is_exporting():
         return affinity_sums_reference(logits, label, clamped_bce)
-    return _affinity_sums(logits.flatten(2), label, clamped_bce)
+    return _AffinitySums.apply(logits.flatten(2), label, clamped_bce)
 
 
 def _check(logits: Tensor, label: Tensor) -> None:
@@ -314,6 +314,19 @@ def _backward(grad: Tensor, logits: Tensor, label: Tensor, clamped_bce: bool) ->
     return out
 
 
+class _AffinitySums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, label, clamped_bce):
+        ctx.clamped_bce = clamped_bce
+        ctx.save_for_backward(logits, label)
+        return _affinity_sums(logits, label, clamped_bce)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return _affinity_sums_backward(grad, *ctx.saved_tensors, ctx.clamped_bce), None, None
+
+
 if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
     _affinity_sums = torch.library.custom_op(
         "mmseg_papers::affinity_sums",
@@ -336,27 +349,5 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
     def _(grad, logits, label, clamped_bce):
         return torch.empty_like(logits)
 
-    def _setup_context(ctx, inputs, output) -> None:
-        logits, label, ctx.clamped_bce = inputs
-        ctx.save_for_backward(logits, label)
-
-    def _gradients(ctx, grad):
-        return _affinity_sums_backward(grad, *ctx.saved_tensors, ctx.clamped_bce), None, None
-
-    _affinity_sums.register_autograd(_gradients, setup_context=_setup_context)
-
 else:
-
-    class _AffinitySums(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, logits, label, clamped_bce):
-            ctx.clamped_bce = clamped_bce
-            ctx.save_for_backward(logits, label)
-            return _forward(logits, label, clamped_bce)
-
-        @staticmethod
-        @once_differentiable
-        def backward(ctx, grad):
-            return _backward(grad, *ctx.saved_tensors, ctx.clamped_bce), None, None
-
-    _affinity_sums = _AffinitySums.apply
+    _affinity_sums, _affinity_sums_backward = _forward, _backward

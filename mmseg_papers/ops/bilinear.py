@@ -44,3 +44,26 @@ def bilinear_taps(
     lower = source.long().clamp(max=in_size - 1)
     upper = (lower + 1).clamp(max=in_size - 1)
     return lower, upper, (source - lower).clamp(0, 1)
+
+
+def bilinear_matrix(
+    in_size: int, out_size: int, align_corners: bool, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """The matrix that interpolates along one axis.
+
+    Args:
+        in_size (int): As of :func:`bilinear_taps`, like all others.
+        out_size (int): Length of the output.
+        align_corners (bool): As for ``interpolate``.
+        device (torch.device): Of the result.
+        dtype (torch.dtype): Of the result.
+
+    Returns:
+        Tensor: (out_size, in_size).
+    """
+    lower, upper, weight = bilinear_taps(in_size, out_size, align_corners, device, dtype)
+    matrix = torch.zeros(out_size, in_size, device=device, dtype=dtype)
+    rows = torch.arange(out_size, device=device)
+    matrix[rows, lower] = 1 - weight
+    matrix[rows, upper] += weight
+    return matrix

@@ -58,7 +58,7 @@ def gate_rows(x: Tensor, gate: Tensor, with_mean: bool = False) -> Tensor | tupl
         raise TypeError(f"x and gate must be of one floating dtype, got {x.dtype}, {gate.dtype}")
     if is_constant or is_exporting():
         return gate_rows_reference(x, gate, with_mean)
-    y, mean_x = _gate_rows(x, gate, with_mean)
+    y, mean_x = _GateRows.apply(x, gate, with_mean)
     return (y, gate * mean_x) if with_mean else y
 
 
@@ -133,6 +133,21 @@ def _row_dot(x: Tensor, dy: Tensor) -> Tensor:
     return dots.transpose(1, 2).to(x.dtype)
 
 
+class _GateRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, gate, with_mean):
+        ctx.with_mean = with_mean
+        ctx.save_for_backward(x, gate)
+        return _gate_rows(x, gate, with_mean)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy, dmean):
+        x, gate = ctx.saved_tensors
+        dmean = dmean if ctx.with_mean else x.new_empty(0)
+        return *_gate_rows_backward(x, gate, dy, dmean), None
+
+
 if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
     _gate_rows = torch.library.custom_op(
         "mmseg_papers::gate_rows",
@@ -155,31 +170,5 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
     def _(x, gate, dy, dmean):
         return _empty_map(x), _empty_gate(gate)
 
-    def _save(ctx, inputs, output) -> None:
-        x, gate, ctx.with_mean = inputs
-        ctx.save_for_backward(x, gate)
-
-    def _gradients(ctx, dy, dmean):
-        x, gate = ctx.saved_tensors
-        dmean = dmean if ctx.with_mean else x.new_empty(0)
-        return *_gate_rows_backward(x, gate, dy, dmean), None
-
-    _gate_rows.register_autograd(_gradients, setup_context=_save)
-
 else:
-
-    class _GateRows(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x, gate, with_mean):
-            ctx.with_mean = with_mean
-            ctx.save_for_backward(x, gate)
-            return _forward(x, gate, with_mean)
-
-        @staticmethod
-        @once_differentiable
-        def backward(ctx, dy, dmean):
-            x, gate = ctx.saved_tensors
-            return *_backward(x, gate, dy, dmean if ctx.with_mean else x.new_empty(0)), None
-
-    def _gate_rows(x, gate, with_mean):
-        return _GateRows.apply(x, gate, with_mean)
+    _gate_rows, _gate_rows_backward = _forward, _backward

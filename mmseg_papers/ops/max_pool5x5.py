@@ -54,7 +54,7 @@ def max_pool5x5(x: Tensor) -> Tensor:
         raise TypeError(f"x must be floating point, got {x.dtype}")
     if is_exporting():
         return max_pool5x5_reference(x)
-    return _max_pool5x5(x, torch.is_grad_enabled() and x.requires_grad)[0]
+    return _MaxPool5x5.apply(x, torch.is_grad_enabled() and x.requires_grad)[0]
 
 
 @MODELS.register_module()
@@ -234,6 +234,20 @@ def _backward(grad: Tensor, code: Tensor) -> Tensor:
     return out
 
 
+class _MaxPool5x5(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, with_code):
+        out, code = _max_pool5x5(x, with_code)
+        ctx.save_for_backward(code)
+        ctx.mark_non_differentiable(code)
+        return out, code
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad, _):
+        return _max_pool5x5_backward(grad, *ctx.saved_tensors), None
+
+
 if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
     _max_pool5x5 = torch.library.custom_op(
         "mmseg_papers::max_pool5x5",
@@ -258,29 +272,5 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
     def _(grad, code):
         return torch.empty_like(code, dtype=grad.dtype)
 
-    def _setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(output[1])
-        ctx.mark_non_differentiable(output[1])
-
-    def _gradients(ctx, grad, _):
-        return _max_pool5x5_backward(grad, *ctx.saved_tensors), None
-
-    _max_pool5x5.register_autograd(_gradients, setup_context=_setup_context)
-
 else:
-
-    class _MaxPool5x5(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x, with_code):
-            out, code = _forward(x, with_code)
-            ctx.save_for_backward(code)
-            ctx.mark_non_differentiable(code)
-            return out, code
-
-        @staticmethod
-        @once_differentiable
-        def backward(ctx, grad, _):
-            return _backward(grad, *ctx.saved_tensors), None
-
-    def _max_pool5x5(x, with_code):
-        return _MaxPool5x5.apply(x, with_code)
+    _max_pool5x5, _max_pool5x5_backward = _forward, _backward

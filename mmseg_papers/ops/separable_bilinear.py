@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .bilinear import bilinear_taps
+from .bilinear import bilinear_matrix
 from .precision import no_autocast
 from .tensor_cache import cache_tensors
 
@@ -72,14 +72,4 @@ def resize_backward(
         ]
 
 
-@cache_tensors  # a model's sizes recur
-def _matrix(
-    in_size: int, out_size: int, align_corners: bool, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """(out_size, in_size), which interpolates along one axis."""
-    lower, upper, weight = bilinear_taps(in_size, out_size, align_corners, device, dtype)
-    matrix = torch.zeros(out_size, in_size, device=device, dtype=dtype)
-    rows = torch.arange(out_size, device=device)
-    matrix[rows, lower] = 1 - weight
-    matrix[rows, upper] += weight
-    return matrix
+_matrix = cache_tensors(bilinear_matrix)  # a model's sizes recur

@@ -95,7 +95,7 @@ def strip_gate(x: Tensor, row: Tensor, column: Tensor, weight: Tensor, bias: Ten
     x = x if is_channels_last(x) else x.contiguous()
     inputs = x, *(t.to(x.dtype) for t in (row, column, weight, bias))
     keeps_gate = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-    return _strip_gate(*inputs, keeps_gate)[0]
+    return _StripGate.apply(*inputs, keeps_gate)[0]
 
 
 def _check_strips(row: Tensor, column: Tensor) -> None:
@@ -168,10 +168,18 @@ def _gradients_below(
     return *(s.to(row.dtype) for s in strips), grad_weight, grad_bias
 
 
-def _backward(ctx, grad: Tensor | None, _grad_gate: None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 6
-    return *_strip_gate_backward(grad, *ctx.saved_tensors), None
+class _StripGate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, row, column, weight, bias, keeps_gate):
+        out, gate = _strip_gate(x, row, column, weight, bias, keeps_gate)
+        ctx.save_for_backward(x, row, column, weight, gate)
+        ctx.mark_non_differentiable(gate)
+        return out, gate
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad, _):
+        return *_strip_gate_backward(grad, *ctx.saved_tensors), None
 
 
 if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
@@ -198,24 +206,5 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
     def _(grad, x, row, column, weight, gate):
         return *map(torch.empty_like, (x, row, column, weight)), x.new_empty(len(weight))
 
-    def _setup_context(ctx, inputs, output) -> None:
-        ctx.set_materialize_grads(False)
-        x, row, column, weight, _bias, _keeps_gate = inputs
-        ctx.save_for_backward(x, row, column, weight, output[1])
-
-    _strip_gate.register_autograd(_backward, setup_context=_setup_context)
-
 else:
-    _strip_gate_backward = _gradients
-
-    class _StripGate(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x, row, column, weight, bias, keeps_gate):
-            out, gate = _forward(x, row, column, weight, bias, keeps_gate)
-            ctx.set_materialize_grads(False)
-            ctx.save_for_backward(x, row, column, weight, gate)
-            return out, gate
-
-        backward = staticmethod(once_differentiable(_backward))
-
-    _strip_gate = _StripGate.apply
+    _strip_gate, _strip_gate_backward = _forward, _gradients

@@ -42,7 +42,7 @@ def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
         raise TypeError(f"x must be floating point, got {x.dtype}")
     if is_exporting():
         return strip_means_reference(x)
-    return _strip_means(x if is_channels_last(x) else x.contiguous())
+    return _StripMeans.apply(x if is_channels_last(x) else x.contiguous())
 
 
 def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -72,9 +72,17 @@ def _forward(x: Tensor) -> tuple[Tensor, Tensor]:
     return row.div_(width).to(x.dtype), column.div_(height).to(x.dtype)
 
 
-def _backward(ctx, grad_row: Tensor, grad_column: Tensor) -> Tensor:
-    grad = grad_row / grad_column.shape[3] + grad_column / grad_row.shape[2]
-    return grad.contiguous(memory_format=ctx.layout)
+class _StripMeans(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.layout = layout(x)
+        return _strip_means(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_row, grad_column):
+        grad = grad_row / grad_column.shape[3] + grad_column / grad_row.shape[2]
+        return grad.contiguous(memory_format=ctx.layout)
 
 
 if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
@@ -93,19 +101,5 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
             for size in ((n, c, height, 1), (n, c, 1, width))
         )
 
-    def _setup_context(ctx, inputs, output) -> None:
-        ctx.layout = layout(*inputs)
-
-    _strip_means.register_autograd(_backward, setup_context=_setup_context)
-
 else:
-
-    class _StripMeans(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.layout = layout(x)
-            return _forward(x)
-
-        backward = staticmethod(once_differentiable(_backward))
-
-    _strip_means = _StripMeans.apply
+    _strip_means = _forward

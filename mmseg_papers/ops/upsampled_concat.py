@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .bilinear import bilinear_taps
+from .bilinear import bilinear_matrix
 from .export import is_exporting, references_asked
 from .layout import is_channels_last
 from .precision import accumulation_dtype
@@ -170,11 +170,7 @@ def _vertical_matrix(
 ) -> Tensor:
     """(height, 3 rows): interpolation of the rows, seen from one step above, here and below."""
     dtype = accumulation_dtype(like)
-    lower, upper, mix = bilinear_taps(rows, height, align_corners, like.device, dtype)
-    places = torch.arange(height, device=like.device)
-    resize = torch.zeros(height, rows, device=like.device, dtype=dtype)
-    resize[places, lower] = 1 - mix
-    resize[places, upper] += mix
+    resize = bilinear_matrix(rows, height, align_corners, like.device, dtype)
     padded = F.pad(resize, (0, 0, dilation, dilation))
     seen = [padded[i * dilation : i * dilation + height] for i in range(3)]
     return torch.cat(seen, dim=1).to(like.dtype)

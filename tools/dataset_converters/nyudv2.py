@@ -9,12 +9,11 @@ off, as RefineNet's authors did.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from prepared_layout import Sample, from_one, require_files, write_layout
+from prepared_layout import Sample, from_one, require_files, run, write_layout
 from scipy.io import loadmat
 
 NUM_CLASSES = 40
@@ -82,18 +81,5 @@ def within_border(image: np.ndarray) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("source", type=Path, help="folder with the three .mat files")
-    parser.add_argument("target", type=Path, nargs="?", default=Path("data/nyudv2"))
-    args = parser.parse_args()
-    try:
-        convert(args.source, args.target)
-    except (OSError, ValueError, ImportError) as error:
-        parser.exit(1, f"{error}\n")
-    print(f"wrote {args.target.absolute()}")
-
-
 if __name__ == "__main__":
-    main()
+    run(convert, __doc__, "data/nyudv2", source="folder with the three .mat files")

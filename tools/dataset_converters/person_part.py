@@ -8,13 +8,12 @@ pascal_person_part holds pascal_person_part_gt (label maps) and pascal_person_pa
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from prepared_layout import Sample, require_files, write_layout
+from prepared_layout import Sample, require_files, run, write_layout
 
 NUM_CLASSES = 7
 SPLITS = {"train": 1716, "val": 1817}
@@ -53,19 +52,11 @@ def _samples(parts: Path, voc: Path, members: list[tuple[str, str]]) -> Iterator
         yield split, name, image, np.array(Image.open(label))
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", type=Path, help="folder pascal_person_part")
-    parser.add_argument("voc", type=Path, help="folder VOC2010")
-    parser.add_argument("target", type=Path, nargs="?", default=Path("data/person_part"))
-    args = parser.parse_args()
-    try:
-        convert(args.parts, args.voc, args.target)
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
-    print(f"wrote {args.target.absolute()}")
-
-
 if __name__ == "__main__":
-    main()
+    run(
+        convert,
+        __doc__,
+        "data/person_part",
+        parts="folder pascal_person_part",
+        voc="folder VOC2010",
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,24 @@ def require_files(*paths: Path) -> None:
 def from_one(label: np.ndarray) -> np.ndarray:
     """Labels that count classes from 1, with 0 for none -> from 0, with 255 for none."""
     return np.where(label == 0, 255, label.astype(np.int64) - 1)
+
+
+def run(convert: Callable[..., None], purpose: str, target: str, **sources: str) -> None:
+    """Run a preparation script's command line.
+
+    Args:
+        convert (Callable): Takes the folders by name and writes ``target``.
+        purpose (str): The script's docstring.
+        target (str): Default of the last argument.
+        **sources (str): Name of each folder to read -> its help.
+    """
+    parser = argparse.ArgumentParser(description=purpose.split("\n")[0])
+    for name, text in sources.items():
+        parser.add_argument(name, type=Path, help=text)
+    parser.add_argument("target", type=Path, nargs="?", default=Path(target))
+    args = parser.parse_args()
+    try:
+        convert(**vars(args))
+    except (OSError, ValueError, ImportError) as error:
+        parser.exit(1, f"{error}\n")
+    print(f"wrote {args.target.absolute()}")

@@ -8,11 +8,10 @@ h5py.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from prepared_layout import Sample, from_one, require_files, write_layout
+from prepared_layout import Sample, from_one, require_files, run, write_layout
 from scipy.io import loadmat
 
 NUM_CLASSES = 37
@@ -76,18 +75,5 @@ def within(path: str) -> str:
     return path.partition("/SUNRGBD/")[2].rstrip("/")
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("source", type=Path, help="folder with SUNRGBD and SUNRGBDtoolbox")
-    parser.add_argument("target", type=Path, nargs="?", default=Path("data/sunrgbd"))
-    args = parser.parse_args()
-    try:
-        convert(args.source, args.target)
-    except (OSError, ValueError, ImportError) as error:
-        parser.exit(1, f"{error}\n")
-    print(f"wrote {args.target.absolute()}")
-
-
 if __name__ == "__main__":
-    main()
+    run(convert, __doc__, "data/sunrgbd", source="folder with SUNRGBD and SUNRGBDtoolbox")

@@ -44,14 +44,6 @@ class CompleteMobileNetV2(CompleteLoading, TrainReturnsSelf, MobileNetV2):
         Raises:
             ValueError: If the images have another number of channels than the network.
         """
-        return tuple(self._maps_and_last(x)[0])
-
-    def _maps_and_last(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         check_image_channels(x, self.conv1.conv, self)
-        x = self.conv1(x)
-        maps = []
-        for i, name in enumerate(self.layers):
-            x = getattr(self, name)(x)
-            if i in self.out_indices:
-                maps.append(x)
-        return maps, x
+        maps = super().forward(x)
+        return maps if isinstance(maps, tuple) else (maps,)  # mmseg's, of one index

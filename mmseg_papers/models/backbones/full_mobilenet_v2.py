@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mmcv.cnn import ConvModule
 from mmseg.registry import MODELS
-from torch import Tensor
 
 from .complete_mobilenet_v2 import CompleteMobileNetV2
 
@@ -58,15 +57,5 @@ class FullMobileNetV2(CompleteMobileNetV2):
             norm_cfg=self.norm_cfg,
             act_cfg=self.act_cfg,
         )
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Extract the stages' maps.
-
-        Args:
-            x (Tensor): Images, (N, in_channels, H, W).
-
-        Returns:
-            tuple[Tensor, ...]: Those of ``out_indices``, then the last conv's, 1280 channels.
-        """
-        maps, x = self._maps_and_last(x)
-        return (*maps, self.conv2(x))
+        self.layers.append("conv2")  # the last of those that mmseg runs one after the other
+        self.out_indices = (*self.out_indices, len(self.layers) - 1)

@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import gate_rows, pool_rows
-from ...ops.bilinear import bilinear_taps
+from ...ops.bilinear import bilinear_matrix
 from ...ops.export import is_exporting
 from ...ops.pool_rows import POOLINGS
 
@@ -265,9 +265,8 @@ def interpolate_rows(x: Tensor, height: int) -> Tensor:
         return x
     if not x.is_cuda or is_exporting():
         return F.interpolate(x, height, mode="linear", align_corners=False)
-    lower, upper, weight = bilinear_taps(rows, height, False, x.device, torch.float32)
-    matrix = F.one_hot(lower, rows).T * (1 - weight) + F.one_hot(upper, rows).T * weight
-    return x @ matrix.to(x.dtype)
+    matrix = bilinear_matrix(rows, height, False, x.device, torch.float32)
+    return x @ matrix.T.to(x.dtype)
 
 
 def _norm(norm_cfg: dict | None, channels: int) -> nn.Module:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_papers.models.backbones import FullMobileNetV2, ShuffleNetV2
+from mmseg_papers.models.backbones import FullMobileNetV2, LightWeightMobileNetV2, ShuffleNetV2
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -24,6 +24,11 @@ def test_mobilenet_trains_and_counts():
     net = FullMobileNetV2()
     assert net.train() is net
     assert sum(p.numel() for p in net.parameters()) == 2_223_872  # torchvision's features
+
+
+def test_a_single_map_of_mobilenet_is_a_tuple_too():
+    net = LightWeightMobileNetV2(out_indices=(2,)).eval()
+    assert [tuple(y.shape) for y in net(torch.randn(1, 3, 32, 32))] == [(1, 32, 4, 4)]
 
 
 @pytest.mark.parametrize("output_stride", [16, 32])
