@@ -389,10 +389,14 @@ def test_cityscapes_without_its_converted_labels(tmp_path):
     save(tmp_path / "leftImg8bit/train/aachen/a_leftImg8bit.png", noise(*SIZE, 3))
     prefix = dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train")
     cityscapes = dict(type="CityscapesDataset", data_root=str(tmp_path), data_prefix=prefix)
-    with pytest.raises(
-        FileNotFoundError, match=r"(?s)a_gtFine_labelTrainIds\.png .*mim run mmseg c"
-    ):
-        DATASETS.build(cityscapes)
+    assert len(DATASETS.build(cityscapes)) == 1  # as for a benchmark's images without labels
+    load = dict(type="LoadAnnotations")
+    nested = dict(type="TestTimeAug", transforms=[[load]])
+    for step in (load, nested):
+        with pytest.raises(
+            FileNotFoundError, match=r"(?s)a_gtFine_labelTrainIds\.png .*mim run mmseg c"
+        ):
+            DATASETS.build(dict(cityscapes, pipeline=[step]))
 
 
 # Models

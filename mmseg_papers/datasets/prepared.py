@@ -24,8 +24,8 @@ class PreparedMixin:
             list[dict]: As ``BaseSegDataset.load_data_list``.
 
         Raises:
-            FileNotFoundError: If the list or folder is missing, the folder holds no images, or, in
-                training, the first of them has no label map.
+            FileNotFoundError: If the list or folder is missing, the folder holds no images, or the
+                first of them has no label map for the pipeline to load.
         """
         if self.backend_args:
             return super().load_data_list()
@@ -36,7 +36,9 @@ class PreparedMixin:
         if not found:
             raise self._absence(f"no *{self.img_suffix} images in {folder}")
         label_map = found[0].get("seg_map_path")
-        if label_map is not None and not self.test_mode and not Path(label_map).exists():
+        # The text also names the steps inside others, such as TestTimeAug.
+        loads_labels = "LoadAnnotations" in repr(self.pipeline)
+        if label_map is not None and loads_labels and not Path(label_map).exists():
             raise self._absence(f"no label map {label_map} of image {found[0]['img_path']}")
         return found
 

@@ -90,7 +90,12 @@ def test_says_how_to_get_the_data(left, ann_file, message, tmp_path):
         cv2.imwrite(str(tmp_path / folder / "a.png"), np.zeros((3, 4), np.uint8))
     prefix = dict(img_path="images", seg_map_path="annotations")
     with pytest.raises(FileNotFoundError, match=rf"{message}\.\nGet the CamVid.*\n.*camvid\.py"):
-        CamVidDataset(data_root=str(tmp_path), data_prefix=prefix, ann_file=ann_file)
+        CamVidDataset(
+            data_root=str(tmp_path),
+            data_prefix=prefix,
+            ann_file=ann_file,
+            pipeline=[dict(type="LoadAnnotations")],
+        )
 
 
 @pytest.mark.parametrize("backend_args", [None, dict(backend="local")])
