@@ -496,6 +496,8 @@ MODEL_OPTIONS = [
     ("no class", "hrnet", {"decode_head.num_classes": 0}, r"decode_head\.num_classes .*got 0"),
     ("negative classes", "hrnet", {"decode_head.num_classes": -3}, r"num_classes .*got -3"),
     ("classes in words", "hrnet", {"decode_head.num_classes": "three"}, r"num_classes .*'three'"),
+    ("pretrained of another backbone", "denseaspp", {"pretrained": "open-mmlab://resnet50_v1c"},
+     r"DilatedDenseNet takes none; set model\.pretrained=None.* model\.backbone\.init_cfg"),
     ("fewer classes than labels", "hrnet", {"decode_head.num_classes": 2},
      r"label holds 2, .* 2 classes 0\.\.1"),
     ("negative channels", "hrnet", {"decode_head.channels": -4}, r"decode_head\.channels .*got -4"),

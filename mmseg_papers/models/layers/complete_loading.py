@@ -58,8 +58,9 @@ class CompleteLoading(nn.Module):
         if missing or misfits:
             raise RuntimeError(
                 f"the weights do not fit this {type(self).__name__}; nothing was loaded. "
-                f"{_problems(missing, [], misfits)}Is the file of another variant (arch), or does "
-                "it need init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')?"
+                f"{_problems(missing, [], misfits)}Is the file of another variant (arch), does it "
+                "need init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.'), or "
+                "does a subclass add layers that its optional_children do not name?"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

@@ -51,6 +51,19 @@ def test_refuses_a_prefix_and_names_the_cure(weights, tmp_path):
     torch.testing.assert_close(net.conv1.weight, weights["conv1.weight"])
 
 
+def test_layers_that_a_subclass_adds(weights):
+    class Added(HighResolutionNet):
+        def __init__(self):
+            super().__init__(arch="w18_small_v1")
+            self.attention = torch.nn.Conv2d(16, 16, 1)
+
+    net = Added()
+    with pytest.raises(RuntimeError, match=r"missing: attention\.weight.*optional_children"):
+        net.load_state_dict(weights, strict=False)
+    net.optional_children = ("attention",)
+    net.load_state_dict(weights, strict=False)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 4, 12])
 def test_rgb_filters_serve_other_channels(channels):
     """Equal channels give what three equal channels gave."""
