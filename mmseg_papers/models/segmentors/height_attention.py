@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,8 @@ class HeightAttentionMixin:
         **kwargs: As for the segmentor.
 
     Raises:
-        ValueError: If there are no places, or a source or target does not exist; lists near names.
+        ValueError: If there are no places, a source or target does not exist (lists near names), or
+            it lies inside a module whose maps are recomputed in the backward pass (``with_cp``).
     """
 
     def __init__(self, *args, height_attention: dict, **kwargs) -> None:
@@ -85,6 +87,7 @@ class HeightAttentionMixin:
             for kind, points in (("source", self._sources), ("target", self._targets)):
                 option = f"height_attention.places[{i}].{kind}"
                 points.append(EndPoint.parse(options.pop(kind), self, option))
+                _check_runs_once(points[-1], self, option)
             with naming_options(options, f"model.height_attention.places[{i}]"):
                 layers.append(HeightAttention(**options))
         self.height_attention = nn.ModuleList(layers)
@@ -241,6 +244,18 @@ def _rows(inputs: Tensor, data_samples: list | None, is_training: bool) -> Tenso
         return None
     rows = [row_positions(height, inputs.device) if r is None else r for r in rows]
     return torch.stack([F.pad(r, (0, height - len(r)), value=PADDING) for r in rows])
+
+
+def _check_runs_once(point: EndPoint, model: nn.Module, option: str) -> None:
+    """Refuse a place that PyTorch computes again in the backward pass, after the gates' pass."""
+    for path in accumulate(point.module.split(".")[:-1], "{}.{}".format):
+        owner = model.get_submodule(path)
+        # Backbones and stages only hand the option on to their blocks.
+        if getattr(owner, "with_cp", False) and "checkpoint" in owner.forward.__code__.co_names:
+            raise ValueError(
+                f"{option}: {point.name} is computed twice in training, since {path} has "
+                f"with_cp=True; name {path} itself or a place outside, or set with_cp=False"
+            )
 
 
 def _check_channels(point: EndPoint, parts: list[Tensor], channels: int, option: str) -> None:

@@ -198,6 +198,23 @@ def test_a_place_without_effect():
         model(images(2), labelled(2), mode="loss")
 
 
+def test_checkpointed_blocks_as_places():
+    """Inside one, PyTorch would compute the gates a second time, in the backward pass."""
+    blocks = dict(source="backbone.layer3.1", target="backbone.layer4.0", high_channels=64)
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        backbone = dict(type="ResNetV1c", depth=18, base_channels=8, with_cp=with_cp)
+        config = model_config(head(in_channels=64, in_index=3), backbone=backbone)
+        config.type = "HeightAttentionEncoderDecoder"
+        config.height_attention = dict(places=[dict(blocks, low_channels=32)], position=None)
+        model = MODELS.build(config)
+        torch.manual_seed(1)
+        model(images(2), labelled(2), mode="loss")["decode.loss_ce"].backward()
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
 def test_a_place_of_the_auxiliary_head():
     place = dict(CONVS, source="backbone.stem", target="auxiliary_head.convs.0", low_channels=8)
     model = build([place], position=None)
