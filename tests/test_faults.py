@@ -616,6 +616,10 @@ def test_the_models_without_a_fault_train(name):
     assert torch.isfinite(losses["decode.loss_ce"])
 
 
+def test_integers_of_numpy_are_numbers_of_classes():
+    train_one_step(MODELS.build(small_model("hrnet", {"decode_head.num_classes": np.int64(3)})))
+
+
 # Checkpoints, images and commands
 
 CLASSES = ("dark", "green", "red")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from inspect import isfunction
 from itertools import chain
+from numbers import Integral
 
 import torch
 from mmengine.logging import print_log
@@ -26,6 +27,7 @@ from .fused_loss import (
     check_device,
     check_losses,
     fused_losses,
+    is_foreign,
     overrides,
     why_loss_is_not_fused,
 )
@@ -82,7 +84,7 @@ class FusedSegmentorMixin:
         _check_numbers(kwargs)
         with naming_options(kwargs, "model"):
             super().__init__(*args, **kwargs)
-        _check_test_cfg(self.test_cfg)
+        _check_test_cfg(self)
         _check_mean_and_std(self.data_preprocessor)
         for module in self.modules():
             if isinstance(module, BaseDecodeHead):
@@ -287,7 +289,7 @@ class FusedSegmentorMixin:
         known = (EncoderDecoder, CascadeEncoderDecoder)
         for method in (
             *("encode_decode", "inference", "whole_inference", "slide_inference"),
-            "postprocess_result",
+            *("_forward", "postprocess_result"),
         ):
             mine = getattr(type(self), method)
             is_ours = mine.__module__.startswith(__package__)  # and agrees with predict
@@ -362,7 +364,7 @@ def _check_numbers(parts: dict) -> None:
                     continue
                 # Levels of a RefineNet have channels of their own.
                 values = value if isinstance(value, (list, tuple)) else [value]
-                if not all(isinstance(n, int) and n >= 1 for n in values):
+                if not all(isinstance(n, Integral) and n >= 1 for n in values):
                     raise ValueError(f"model.{name}.{option} must be at least 1, got {value!r}")
     preprocessor = parts.get("data_preprocessor")
     std = preprocessor.get("std") if isinstance(preprocessor, dict) else None
@@ -371,7 +373,12 @@ def _check_numbers(parts: dict) -> None:
 
 
 def _reads_maps_by_index(module: nn.Module) -> bool:
-    """Whether a head takes the maps ``in_index`` names; DDRNet's and PIDNet's take their own."""
+    """Whether a head takes the maps ``in_index`` names; DDRNet's and PIDNet's take their own.
+
+    A project's may change the maps before.
+    """
+    if any(is_foreign(module, m) for m in ("forward", "_forward_feature", "_transform_inputs")):
+        return False
     functions = [
         vars(base).values()
         for base in type(module).__mro__
@@ -418,11 +425,15 @@ def _check_mean_and_std(preprocessor: nn.Module) -> None:
         )
 
 
-def _check_test_cfg(test_cfg: dict | None) -> None:
+def _check_test_cfg(model: FusedSegmentorMixin) -> None:
     """Find what would fail at the first validation, after hours of training."""
+    test_cfg = model.test_cfg
     if test_cfg is None:
         raise ValueError("test_cfg must be a dict, such as dict(mode='whole'), got None")
-    for option, allowed in (("mode", ("whole", "slide")), ("keep", (None, "confidence"))):
+    choices = {"keep": (None, "confidence")}
+    if type(model).inference is EncoderDecoder.inference:  # another may know other modes
+        choices["mode"] = ("whole", "slide")
+    for option, allowed in choices.items():
         value = test_cfg.get(option, allowed[0])
         if value not in allowed:
             raise ValueError(f"test_cfg.{option} must be one of {allowed}, got {value!r}")

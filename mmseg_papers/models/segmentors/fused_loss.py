@@ -69,7 +69,7 @@ def _why_not_cross_entropy(head: nn.Module, loss: nn.Module) -> str | None:
 
 
 def check_losses(head: nn.Module) -> None:
-    """Refuse losses that do not fit a head's number of outputs.
+    """Refuse losses that do not fit a head's number of outputs, unless a project computes them.
 
     Args:
         head (nn.Module): A decode or auxiliary head.
@@ -78,6 +78,8 @@ def check_losses(head: nn.Module) -> None:
         ValueError: If there is one output and a soft-max, whose loss is 0 whatever the model says;
             names the two right settings. If ``class_weight`` has another number of values.
     """
+    if _computes_its_losses(head):
+        return
     outputs = head.out_channels
     for loss in _loss_modules(head):
         class_weight = getattr(loss, "class_weight", None)
@@ -103,18 +105,44 @@ def check_losses(head: nn.Module) -> None:
 
 
 def check_device(head: nn.Module) -> None:
-    """Refuse to train where a head's losses cannot be computed.
+    """Refuse to train where a head's losses cannot be computed, unless a project computes them.
+
+    Args:
+        head (nn.Module): A decode or auxiliary head.
 
     Raises:
         ValueError: If ``mmseg``'s ``FocalLoss`` is to see several outputs without CUDA: its own
             path for them mistakes their sizes.
     """
     has_focal_loss = any(isinstance(loss, FocalLoss) for loss in _loss_modules(head))
-    if has_focal_loss and head.out_channels > 1 and not next(head.parameters()).is_cuda:
+    if not has_focal_loss or _computes_its_losses(head):
+        return
+    if head.out_channels > 1 and not next(head.parameters()).is_cuda:
         raise ValueError(
             f"FocalLoss of {type(head).__name__} needs CUDA for {head.out_channels} outputs; set "
             "loss_decode=dict(type='SoftmaxFocalLoss'), or train on a GPU"
         )
+
+
+def _computes_its_losses(head: nn.Module) -> bool:
+    """Whether a project's code does, which may use ``loss_decode`` or leave it at its default."""
+    has_own_loss = is_foreign(head, "loss") and not hasattr(head, "forward_with_losses")
+    return has_own_loss or is_foreign(head, "loss_by_feat")
+
+
+def is_foreign(head: nn.Module, method: str) -> bool:
+    """Whether a project's code, outside ``mmseg`` and this package, defines a method of a head.
+
+    Args:
+        head (nn.Module): A decode or auxiliary head.
+        method (str): Its name.
+
+    Returns:
+        bool: False if there is none.
+    """
+    function = getattr(head, method, None)
+    known = ("mmseg", __name__.partition(".")[0])
+    return function is not None and function.__module__.partition(".")[0] not in known
 
 
 def overrides(head: nn.Module, method: str) -> bool:

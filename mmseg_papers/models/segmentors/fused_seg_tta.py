@@ -21,8 +21,8 @@ class FusedSegTTAModel(SegTTAModel):
     Memory does not grow with the number of augmentations; the labels are ``SegTTAModel``'s, for
     any segmentor with several output channels. With one, whose ``seg_logits`` are the sigmoid
     already, ``mmseg`` takes the sigmoid again, which is above 0.5 everywhere; here the label of the
-    mean probability is taken. ``merge_preds``, for predictions that exist already, is inherited and
-    not used here.
+    mean probability is taken. A subclass's own ``merge_preds`` gets all augmentations at once, as
+    in ``mmseg``.
 
     Args:
         module (dict | nn.Module): The segmentor.
@@ -40,6 +40,8 @@ class FusedSegTTAModel(SegTTAModel):
             list[SegDataSample]: Those of the last augmentation, with ``pred_sem_seg`` (and
             ``seg_confidence``, if the segmentor gives it) of all.
         """
+        if type(self).merge_preds is not SegTTAModel.merge_preds:
+            return super().test_step(data)
         totals: list[Tensor] = []
         samples: list[SegDataSample] = []
         first: list[tuple] = []

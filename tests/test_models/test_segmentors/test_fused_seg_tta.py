@@ -124,6 +124,20 @@ def test_batch_without_keys():
         FusedSegTTAModel(ours).test_step("images")
 
 
+def test_a_merge_of_a_subclass_is_used():
+    class First(FusedSegTTAModel):
+        def merge_preds(self, data_samples_list):
+            return [augmentations[0] for augmentations in data_samples_list]
+
+    _, ours = build_pair(model_config(head()))
+    data = augmented(2)
+    with torch.no_grad():
+        alone = ours.eval().test_step({key: values[0] for key, values in data.items()})
+        expected = [sample.pred_sem_seg.data.clone() for sample in alone]
+        got = First(ours).test_step(data)
+    assert all(torch.equal(a.pred_sem_seg.data, b) for a, b in zip(got, expected, strict=True))
+
+
 def test_one_augmentation_at_a_time():
     _, ours = build_pair(model_config(head()))
     alive, at_start = [], []

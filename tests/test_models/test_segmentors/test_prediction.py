@@ -13,6 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.evaluation import IoUMetric
+from mmseg.registry import MODELS
 from mmseg.visualization import SegLocalVisualizer
 
 from mmseg_papers.models.segmentors import FusedEncoderDecoder, LazyPixelData
@@ -134,12 +135,17 @@ def test_falls_back(decode_head, keep):
     assert_same_prediction(got, expected)
 
 
-@pytest.mark.parametrize("method", ["encode_decode", "whole_inference", "slide_inference"])
-def test_a_segmentor_that_infers_in_its_own_way_is_heeded(method):
+@pytest.mark.parametrize(
+    ("method", "factor"),
+    [("encode_decode", 2), ("whole_inference", 2), ("slide_inference", 2), ("_forward", 1)],
+)
+def test_a_segmentor_that_infers_in_its_own_way_is_heeded(method, factor):
+    """mmseg predicts by the first three, not by ``_forward``, which ``mode='tensor'`` calls."""
+
     class Halved(FusedEncoderDecoder):
         pass
 
-    def halved(self, inputs, metas):
+    def halved(self, inputs, metas=None):
         return getattr(FusedEncoderDecoder, method)(self, inputs, metas) / 2
 
     setattr(Halved, method, halved)
@@ -151,7 +157,21 @@ def test_a_segmentor_that_infers_in_its_own_way_is_heeded(method):
     ours.load_state_dict(theirs.state_dict())
     meta, inputs = CASES["same_size"], images(1)
     (expected,), (got,) = (predict(model, inputs, with_meta(meta)) for model in (theirs, ours))
-    assert torch.equal(got.seg_logits.data, expected.seg_logits.data / 2)
+    assert torch.equal(got.seg_logits.data, expected.seg_logits.data / factor)
+
+
+def test_an_inference_of_a_subclass_has_modes_of_its_own():
+    class Whole(FusedEncoderDecoder):
+        def inference(self, inputs, batch_img_metas):
+            return self.whole_inference(inputs, batch_img_metas)
+
+    config = model_config(head())
+    theirs, _ = build_pair(config)
+    ours = MODELS.build(ConfigDict(config, type=Whole, test_cfg=dict(mode="own")))
+    ours.load_state_dict(theirs.state_dict())
+    inputs, meta = images(1), CASES["same_size"]
+    (expected,), (got,) = (predict(model, inputs, with_meta(meta)) for model in (theirs, ours))
+    assert_same_prediction(got, expected)
 
 
 @pytest.mark.parametrize("case", CASES)

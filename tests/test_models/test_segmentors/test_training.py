@@ -3,7 +3,9 @@
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
+from torch import nn
 
 from mmseg_papers.models.segmentors import fused_encoder_decoder, fused_loss
 
@@ -205,6 +207,34 @@ def test_focal_loss_of_mmseg_trains_on_a_gpu_only(others):
     model.eval().predict(images())
     with pytest.raises(ValueError, match=r"FCNHead needs CUDA for \d+ outputs; .*SoftmaxFocalLoss"):
         step(model, images(), labelled())
+
+
+class OwnLoss(FCNHead):
+    """A project's head, whose loss is none of ``loss_decode``."""
+
+    def loss_by_feat(self, seg_logits, batch_data_samples):
+        label = self._stack_batch_gt(batch_data_samples)
+        full = nn.functional.interpolate(seg_logits, label.shape[2:], mode="bilinear")
+        return dict(loss_l1=(full - label).abs().mean())
+
+
+@pytest.mark.parametrize("options", [dict(num_classes=1), dict(loss_decode=dict(type="FocalLoss"))])
+def test_a_loss_of_a_project_is_not_judged_by_loss_decode(options):
+    assert_same_step(model_config(head(OwnLoss, **options)))
+
+
+@pytest.mark.parametrize("method", ["forward", "_forward_feature", "_transform_inputs"])
+def test_a_head_of_a_project_may_make_its_maps(method):
+    class Projecting(FCNHead):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.project = nn.Conv2d(12, self.in_channels, 1)
+
+    def projected(self, inputs):
+        return getattr(FCNHead, method)(self, [inputs[0], self.project(inputs[1])])
+
+    setattr(Projecting, method, projected)
+    assert_same_step(model_config(head(Projecting, in_channels=5)))
 
 
 def test_class_weight_of_mmsegs_loss():
