@@ -39,17 +39,17 @@ class FiniteLossHook(Hook):
             runner (Runner): Of the training.
             batch_idx (int): Not used.
             data_batch (dict, optional): With the images' paths in ``data_samples``.
-            outputs (dict[str, Tensor], optional): The losses.
+            outputs (dict[str, Tensor], optional): Those with ``loss`` in their names are looked
+                at.
 
         Raises:
             FloatingPointError: If one is not finite; names it, the iteration and the images.
         """
-        history = runner.message_hub.get_scalar("train/loss")
-        if math.isfinite(history.current()):
-            return
-        terms = [n for n in outputs if "loss" in n and n != "loss"]  # that one is their sum
-        values = {name: float(outputs[name]) for name in terms}
+        logged = runner.message_hub.log_scalars
+        values = {n: logged[f"train/{n}"].current() for n in outputs or () if "loss" in n}
         wrong = [f"{n} is {v}" for n, v in values.items() if not math.isfinite(v)]
+        if not wrong:
+            return
         images = [sample.get("img_path", "?") for sample in data_batch["data_samples"]]
         raise FloatingPointError(
             f"{', '.join(wrong)} in iteration {runner.iter + 1}, with the images "
@@ -66,7 +66,8 @@ class FiniteLossHook(Hook):
         Raises:
             FloatingPointError: If a weight or buffer is not finite.
         """
-        wrong = [n for n, v in checkpoint["state_dict"].items() if not torch.isfinite(v).all()]
+        weights = {k: v for k, v in checkpoint["state_dict"].items() if isinstance(v, Tensor)}
+        wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
         if wrong:
             raise FloatingPointError(
                 f"{len(wrong)} weights are not finite after iteration {runner.iter + 1}, first "

@@ -2,13 +2,17 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+
+from mmseg_papers.engine import FiniteLossHook
 
 from ..short_training import short_config
 
@@ -59,10 +63,34 @@ def test_stops_at_the_first_loss(tmp_path, value):
     with pytest.raises(FloatingPointError) as error:
         train(tmp_path, value=value, before=4)
     text = str(error.value)
-    assert re.match(r"decode\.loss_ce is (nan|inf) in iteration 4, with the images ", text)
+    number = "(nan|inf)"
+    assert re.match(
+        rf"loss is {number}, decode\.loss_ce is {number} in iteration 4, with the ", text
+    )
     assert text.count(f"{tmp_path}/train0/leftImg8bit/train/") == 2
     assert "optim_wrapper.clip_grad" in text
     assert_last_checkpoint(Path(tmp_path, "work"), 2)
+
+
+def test_losses_of_a_train_step_of_its_own():
+    """One of several optimizers has no sum of all losses."""
+    hook, hub = FiniteLossHook(), MessageHub("own losses")
+    runner = SimpleNamespace(message_hub=hub, iter=6)
+    batch = dict(data_samples=[dict(img_path="a.png")])
+    hook.after_train_iter(runner, 0, batch, None)
+    for value in (1.0, float("nan")):
+        outputs = dict(loss_g=torch.tensor(value), acc=torch.tensor(float("nan")))
+        for name, output in outputs.items():
+            hub.update_scalar(f"train/{name}", output)  # as RuntimeInfoHook
+        if value == 1:
+            hook.after_train_iter(runner, 0, batch, outputs)
+    with pytest.raises(FloatingPointError, match=r"^loss_g is nan in iteration 7, .* a\.png\."):
+        hook.after_train_iter(runner, 0, batch, outputs)
+
+
+def test_state_that_is_no_tensor():
+    state = {"weight": torch.ones(2), "_extra_state": dict(version=3)}
+    FiniteLossHook().before_save_checkpoint(None, dict(state_dict=state))
 
 
 def test_saves_no_weights_that_are_not_finite(tmp_path):
