@@ -33,7 +33,8 @@ def seed_generators(*key: int) -> None:
 class SeededDataset(Dataset):
     """Another data set, whose transforms draw from generators seeded for each sample.
 
-    It takes what :class:`SeededSampler` yields, or an index alone, which seeds nothing.
+    It takes what :class:`SeededSampler` yields, or an index alone, which seeds nothing. Its other
+    attributes and methods are the data set's.
 
     Args:
         dataset (dict | BaseSegDataset): The data set.
@@ -42,10 +43,11 @@ class SeededDataset(Dataset):
     def __init__(self, dataset: dict | BaseSegDataset) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
 
-    @property
-    def metainfo(self) -> dict:
-        """That of the data set."""
-        return self.dataset.metainfo
+    def __getattr__(self, name: str) -> Any:
+        # A copy that is being made has no data set yet, and copies itself, not the data set.
+        if name == "dataset" or name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.dataset, name)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -106,7 +108,8 @@ class SeededSampler(Sampler):
 
     def _indices(self) -> Iterator[int]:
         for epoch in count():
-            self.sampler.set_epoch(epoch)
+            if hasattr(self.sampler, "set_epoch"):  # PyTorch's samplers have none
+                self.sampler.set_epoch(epoch)
             yield from self.sampler
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:

@@ -1,14 +1,16 @@
 """What a sample is depends on the seed and its position, whoever loads it and whenever."""
 
+import copy
 import random
 import time
 from itertools import islice
+from pickle import dumps, loads
 
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmseg_papers.datasets import SeededDataset, SeededSampler
 from mmseg_papers.datasets.seeded import seed_generators
@@ -63,6 +65,18 @@ def test_sampler_that_ends_goes_on():
     assert not torch.equal(epochs[0], epochs[1])
 
 
+def test_sampler_without_epochs():
+    class Backwards(Sampler):
+        def __init__(self, dataset, seed):
+            self.dataset = dataset
+
+        def __iter__(self):
+            return iter(range(len(self.dataset) - 1, -1, -1))
+
+    indices = torch.cat(take(loader(type=Backwards), 10), 1)[0]
+    assert indices.tolist() == 2 * [*range(9, -1, -1)]
+
+
 def test_processes_share_the_samples(monkeypatch):
     alone = torch.cat(take(loader(), 6), 1)
     of_rank = []
@@ -87,6 +101,14 @@ def test_index_alone_seeds_nothing():
     assert dataset[5, 0, 3] == dataset[5, 0, 3]
     assert dataset[5, 0, 3] != dataset[5, 1, 3] != dataset[6, 1, 3]
     assert (len(dataset), dataset.metainfo) == (10, Draws.metainfo)
+
+
+@pytest.mark.parametrize("copied", [lambda x: x, copy.deepcopy, lambda x: loads(dumps(x))])
+def test_other_attributes_are_the_data_sets(copied):
+    dataset = copied(SeededDataset(Draws(7)))
+    assert isinstance(dataset, SeededDataset)
+    assert dataset.length == 7
+    assert not hasattr(dataset, "lenght")
 
 
 def test_keys_give_unrelated_numbers():
