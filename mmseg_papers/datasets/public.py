@@ -18,6 +18,7 @@ from mmseg.datasets import (
 from mmseg.registry import DATASETS
 
 from .prepared import PreparedMixin
+from .replacing import replaces
 
 PASCAL_CONTEXT = """\
 Get PASCAL VOC 2010 into data/VOCdevkit and trainval_merged.json of PASCAL-Context into its folder
@@ -25,7 +26,7 @@ VOC2010, install the Detail API (github.com/zhanghang1989/detail-api), and run
     mim run mmseg pascal_context data/VOCdevkit data/VOCdevkit/VOC2010/trainval_merged.json"""
 
 
-@DATASETS.register_module(name="CityscapesDataset", force=True)
+@replaces(CityscapesDataset, DATASETS)
 class PreparedCityscapes(PreparedMixin, CityscapesDataset):
     """``mmseg``'s ``CityscapesDataset``; its absence is an error that says how to get it."""
 
@@ -35,7 +36,7 @@ both into data/cityscapes, and run, for the label maps *_gtFine_labelTrainIds.pn
     mim run mmseg cityscapes data/cityscapes --nproc 8"""
 
 
-@DATASETS.register_module(name="ADE20KDataset", force=True)
+@replaces(ADE20KDataset, DATASETS)
 class PreparedADE20K(PreparedMixin, ADE20KDataset):
     """``mmseg``'s ``ADE20KDataset``; its absence is an error that says how to get it."""
 
@@ -44,21 +45,21 @@ Get ADEChallengeData2016.zip from data.csail.mit.edu/places/ADEchallenge and unp
 (the full ADE20K has other labels)."""
 
 
-@DATASETS.register_module(name="PascalContextDataset", force=True)
+@replaces(PascalContextDataset, DATASETS)
 class PreparedPascalContext(PreparedMixin, PascalContextDataset):
     """``mmseg``'s ``PascalContextDataset``; its absence is an error that says how to get it."""
 
     PREPARATION = PASCAL_CONTEXT
 
 
-@DATASETS.register_module(name="PascalContextDataset59", force=True)
+@replaces(PascalContextDataset59, DATASETS)
 class PreparedPascalContext59(PreparedMixin, PascalContextDataset59):
     """``mmseg``'s ``PascalContextDataset59``; its absence is an error that says how to get it."""
 
     PREPARATION = PASCAL_CONTEXT
 
 
-@DATASETS.register_module(name="PascalVOCDataset", force=True)
+@replaces(PascalVOCDataset, DATASETS)
 class PreparedPascalVOC(PreparedMixin, PascalVOCDataset):
     """``mmseg``'s ``PascalVOCDataset``; its absence is an error that says how to get it."""
 
@@ -68,7 +69,7 @@ Get PASCAL VOC 2012 into data/VOCdevkit and, for training, the Semantic Boundari
     mim run mmseg voc_aug data/VOCdevkit data/VOCdevkit/VOCaug --nproc 8"""
 
 
-@DATASETS.register_module(name="COCOStuffDataset", force=True)
+@replaces(COCOStuffDataset, DATASETS)
 class PreparedCOCOStuff(PreparedMixin, COCOStuffDataset):
     """``mmseg``'s ``COCOStuffDataset``; its absence is an error that says how to get it."""
 
@@ -78,7 +79,7 @@ and run
     mim run mmseg coco_stuff10k data/coco_stuff10k --nproc 8"""
 
 
-@DATASETS.register_module(name="LIPDataset", force=True)
+@replaces(LIPDataset, DATASETS)
 class PreparedLIP(PreparedMixin, LIPDataset):
     """``mmseg``'s ``LIPDataset``; its absence is an error that says how to get it."""
 
@@ -87,7 +88,7 @@ Get the images and segmentations of LIP's single-person task (sysu-hcp.net/lip) 
 data/LIP/{train,val}/{images,segmentations}."""
 
 
-@DATASETS.register_module(name="BDD100KDataset", force=True)
+@replaces(BDD100KDataset, DATASETS)
 class PreparedBDD100K(PreparedMixin, BDD100KDataset):
     """``mmseg``'s ``BDD100KDataset``; its absence is an error that says how to get it."""
 

@@ -125,10 +125,14 @@ def _read(file: Path, cure: str) -> Mapping[str, Any]:
 
 
 def register_weights_loader() -> None:
-    """Let MMEngine load files, ``open-mmlab://``, ``mmcls://`` and ``https://`` by this module."""
-    CheckpointLoader.register_scheme(
-        prefixes=("open-mmlab://", "openmmlab://", "mmcls://", "http://", "https://"),
-        loader=load_weights,
-        force=True,
-    )
-    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
+    """Let MMEngine load files, ``open-mmlab://``, ``mmcls://`` and ``https://`` by this module.
+
+    A loader that a project has registered for one of them before stays.
+    """
+    ours = {
+        load_existing: load_from_local,
+        **dict.fromkeys((load_from_openmmlab, load_from_mmcls, load_from_http), load_weights),
+    }
+    for prefix, loader in CheckpointLoader._schemes.items():
+        if loader in ours:
+            CheckpointLoader.register_scheme(prefix, ours[loader], force=True)

@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import get_external_models, get_mmcls_models
+from mmengine.runner.checkpoint import (
+    get_external_models,
+    get_mmcls_models,
+    load_from_http,
+)
 from torch import hub
 
 from mmseg_papers.apis.configs import CONFIGS
+from mmseg_papers.engine.pretrained_weights import load_weights, register_weights_loader
 
 NAME = "open-mmlab://msra/hrnetv2_w18"
 URL = get_external_models()["msra/hrnetv2_w18"]
@@ -69,6 +74,16 @@ def test_a_file_comes_before_the_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert CheckpointLoader.load_checkpoint(f"here/{FILE}")["a"] == 1
     assert CheckpointLoader.load_checkpoint(f"there/{FILE}")["a"] == 2
+
+
+def test_loaders_of_a_project_stay(monkeypatch):
+    def own(filename, map_location):
+        return dict(own=True)
+
+    schemes = {"papers://": own, "https://": own, "http://": load_from_http, "": own}
+    monkeypatch.setattr(CheckpointLoader, "_schemes", schemes)
+    register_weights_loader()
+    assert CheckpointLoader._schemes == {**schemes, "http://": load_weights}
 
 
 def test_a_missing_file_says_how_to_convert_it():

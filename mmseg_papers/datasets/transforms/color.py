@@ -5,8 +5,10 @@ from __future__ import annotations
 from mmseg.datasets.transforms import PhotoMetricDistortion
 from mmseg.registry import TRANSFORMS
 
+from ..replacing import replaces
 
-@TRANSFORMS.register_module(name="PhotoMetricDistortion", force=True)
+
+@replaces(PhotoMetricDistortion, TRANSFORMS)
 class StrictPhotoMetricDistortion(PhotoMetricDistortion):
     """``mmseg``'s ``PhotoMetricDistortion``; an image without three channels is refused by name.
 

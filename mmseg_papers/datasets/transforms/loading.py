@@ -19,6 +19,8 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
+from ..replacing import replaces
+
 #: Modes of Pillow whose colour pixels are OpenCV's, to the bit.
 SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
 #: What Pillow and OpenCV raise for a file that is damaged or no image; SyntaxError: a damaged PNG.
@@ -34,7 +36,7 @@ NO_IMAGE = "it is empty or no image"
 IGNORE_INDEX = 255
 
 
-@TRANSFORMS.register_module(name="LoadImageFromFile")
+@replaces(LoadImageFromFile, TRANSFORMS)
 class StrictLoadImageFromFile(LoadImageFromFile):
     """Load an image; a file that is missing, unreadable or truncated is an error that names it.
 
@@ -175,7 +177,7 @@ def reason(error: Exception) -> str:
     return str(error).rstrip(". ")
 
 
-@TRANSFORMS.register_module(name="LoadAnnotations", force=True)
+@replaces(LoadAnnotations, TRANSFORMS)
 class StrictLoadAnnotations(LoadAnnotations):
     """Load a label map and check that it fits the image and the classes.
 
