@@ -31,7 +31,7 @@ def conv_norm_relu(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
         Tensor: (N, M, H', W').
     """
     is_inference = not torch.is_grad_enabled() and not norm.training
-    is_foldable = is_batch_norm(norm) and is_plain_conv(conv) and conv.padding_mode == "zeros"
+    is_foldable = is_batch_norm(norm) and is_plain_conv(conv)
     if references_asked() or not (is_inference and is_foldable):
         return conv_norm_relu_reference(x, conv, norm)
     scale, shift = NormState.of(norm).affine(norm.weight, norm.bias)

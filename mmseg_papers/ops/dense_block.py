@@ -20,7 +20,7 @@ from .batch_norm import (
 from .export import is_traced
 from .norm_relu_conv1x1 import maps, positions, relu_conv1x1, relu_conv1x1_backward
 from .once_differentiable import once_differentiable
-from .plain_layers import is_hooked, is_plain_conv
+from .plain_layers import is_dense_conv, is_hooked
 from .precision import accumulation_dtype, autocast_dtype, no_autocast
 
 
@@ -60,8 +60,8 @@ def dense_block(
     once, in the forward pass, whether or not anything is recomputed. ``SyncBatchNorm`` shares the
     sums between processes.
 
-    The plain form is used for other norms and convs, where a layer or a part of it has hooks, for
-    empty batches, export and ``torch.compile``.
+    The plain form is used for other norms, convs and dropouts, where a layer or a part of it has
+    hooks, for empty batches, export and ``torch.compile``.
 
     Args:
         x (Tensor): (N, C, H, W), floating point.
@@ -86,11 +86,12 @@ def dense_block(
     layers = list(layers)
     _check(x, layers)
     norms = [norm for layer in layers for norm in (layer.norm1, layer.norm2) if norm is not None]
-    convs = [conv for layer in layers for conv in (layer.conv1, layer.conv2)]
-    is_plain = (
-        all(map(is_batch_norm, norms))
-        and all(map(is_plain_conv, convs))
-        and not is_hooked(*layers, *(layer.dropout for layer in layers))
+    is_plain = all(map(is_batch_norm, norms)) and all(
+        is_dense_conv(layer.conv1, 1)
+        and is_dense_conv(layer.conv2, 3)
+        and type(layer.dropout) is nn.Dropout2d
+        and not is_hooked(layer, layer.dropout)
+        for layer in layers
     )
     if is_traced() or x.numel() == 0 or not layers or not is_plain:
         return dense_block_reference(x, layers, newest_first=newest_first, relu=relu)

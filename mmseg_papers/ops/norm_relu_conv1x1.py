@@ -17,7 +17,7 @@ from .batch_norm import (
 )
 from .export import is_traced
 from .once_differentiable import once_differentiable
-from .plain_layers import is_plain_conv
+from .plain_layers import is_dense_conv
 from .precision import accumulation_dtype, autocast_dtype, no_autocast
 
 #: Bytes of activations that are made at a time on the CPU, so that they stay in a core's cache.
@@ -40,13 +40,13 @@ def norm_relu_conv1x1(x: Tensor, norm: nn.Module, conv: nn.Conv2d, pool: bool = 
     makes the activation anew from ``x``, the only map that is kept; running statistics are updated
     once. ``SyncBatchNorm`` shares its sums between processes.
 
-    The plain form is used for other norms and convs, for such with hooks, empty batches, export and
-    ``torch.compile``.
+    The plain form is used for other norms and convs, for such with hooks, for maps smaller than the
+    pool, empty batches, export and ``torch.compile``.
 
     Args:
         x (Tensor): (N, C, H, W), floating point.
         norm (nn.Module): Of C channels.
-        conv (nn.Conv2d): 1x1, of C channels.
+        conv (nn.Conv2d): 1x1, of C channels, stride 1.
         pool (bool): Whether a 2x2 average pool of stride 2 follows. Default: False.
 
     Returns:
@@ -55,8 +55,9 @@ def norm_relu_conv1x1(x: Tensor, norm: nn.Module, conv: nn.Conv2d, pool: bool = 
     Raises:
         ValueError: If a batch norm has one value a channel to train on.
     """
-    is_plain = is_batch_norm(norm) and is_plain_conv(conv)
-    if is_traced() or x.numel() == 0 or not is_plain:
+    is_plain = is_batch_norm(norm) and is_dense_conv(conv, 1)
+    is_empty = x.numel() == 0 or (pool and min(x.shape[2:]) < 2)
+    if is_traced() or is_empty or not is_plain:
         return norm_relu_conv1x1_reference(x, norm, conv, pool)
     dtype = autocast_dtype(x)
     batch = Batch.of(x, norm) if norm.training else None

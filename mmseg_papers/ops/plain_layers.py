@@ -32,13 +32,34 @@ def is_hooked(*modules: nn.Module) -> bool:
 
 
 def is_plain_conv(conv: nn.Module) -> bool:
-    """Whether a layer convolves with its parameters and does nothing else.
+    """Whether a layer convolves a zero-padded map with its parameters and does nothing else.
 
     Args:
         conv (nn.Module): Any layer.
 
     Returns:
-        bool: True for an ``nn.Conv2d`` without hooks; False for derived classes, to which
-        ``torch.nn.utils.parametrize`` changes a layer, too.
+        bool: True for an ``nn.Conv2d`` without hooks; False for other paddings and for derived
+        classes, to which ``torch.nn.utils.parametrize`` changes a layer, too.
     """
-    return type(conv) is nn.Conv2d and not is_hooked(conv)
+    return type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not is_hooked(conv)
+
+
+def is_dense_conv(conv: nn.Module, side: int) -> bool:
+    """Whether a layer is a plain conv of all channels at every pixel, which keeps the map's size.
+
+    Args:
+        conv (nn.Module): Any layer.
+        side (int): Of its square kernel, odd.
+
+    Returns:
+        bool: True for one that :func:`is_plain_conv` of that kernel, stride 1, one group, and the
+        same dilation, times (side - 1) / 2 as padding, on both axes.
+    """
+    return (
+        is_plain_conv(conv)
+        and conv.kernel_size == (side, side)
+        and conv.stride == (1, 1)
+        and conv.dilation[0] == conv.dilation[1]
+        and conv.padding == tuple(side // 2 * d for d in conv.dilation)
+        and conv.groups == 1
+    )

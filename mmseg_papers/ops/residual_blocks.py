@@ -143,7 +143,6 @@ def _is_fusible(block: BlockDescription) -> bool:
     return not is_hooked(*block.parts) and all(
         is_plain_conv(conv)
         and conv.bias is None
-        and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)
         and is_batch_norm(norm)
         and (act is None or (type(act) in TOPS and not is_hooked(act)))

@@ -178,6 +178,25 @@ def test_other_norms_and_empty_batches_take_the_plain_form(size):
     assert_close(ours, plain, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        ("conv1", nn.Conv2d(3 + GROWTH, BOTTLENECK, 3, padding=1)),
+        ("conv2", nn.Conv2d(BOTTLENECK, GROWTH, 3, padding=1, padding_mode="circular")),
+        ("conv2", nn.Conv2d(BOTTLENECK, GROWTH, 3, padding=(1, 2), dilation=(1, 2))),
+        ("conv2", nn.Conv2d(BOTTLENECK, GROWTH, 5, padding=2)),
+        ("dropout", nn.Dropout(0.5)),
+        ("dropout", nn.Identity()),
+    ],
+)
+def test_other_layers_take_the_plain_form(part, other):
+    layers = make_layers()
+    setattr(layers[1], part, other.double())
+    x = torch.randn(2, 3, 6, 7, dtype=torch.float64)
+    ours, plain = (run(f, layers, x) for f in (dense_block, dense_block_reference))
+    assert_close(ours, plain, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("part", ["", "norm1", "conv1", "norm2", "conv2", "dropout"])
 def test_hooks_take_the_plain_form(part):
     layers, seen = make_layers(), []

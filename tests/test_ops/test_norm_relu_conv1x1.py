@@ -98,6 +98,21 @@ def test_other_norms_and_empty_batches_take_the_plain_form():
     assert torch.equal(norm_relu_conv1x1(x, norm, conv), plain)
 
 
+@pytest.mark.parametrize("pool", [False, True])
+def test_other_convs_take_the_plain_form(pool):
+    norm, _ = make()
+    conv = nn.Conv2d(6, 4, 1, stride=2, padding=1, groups=2).double()
+    x = torch.randn(2, 6, 7, 9, dtype=torch.float64)
+    parts = nn.ModuleList([norm, conv])
+    ours, plain = (run(f, parts, x, pool) for f in (norm_relu_conv1x1, norm_relu_conv1x1_reference))
+    assert_close(ours, plain, rtol=0, atol=0)
+
+
+def test_a_map_smaller_than_the_pool_is_refused_as_by_the_plain_form():
+    with pytest.raises(RuntimeError, match="Output size is too small"):
+        norm_relu_conv1x1(torch.randn(2, 6, 1, 4, dtype=torch.float64), *make(), pool=True)
+
+
 @pytest.mark.parametrize("part", [0, 1])
 def test_hooks_take_the_plain_form(part):
     parts, seen = make(), []

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm
 
 from mmseg_papers.ops.batch_norm import is_batch_norm
-from mmseg_papers.ops.plain_layers import is_hooked, is_plain_conv
+from mmseg_papers.ops.plain_layers import is_dense_conv, is_hooked, is_plain_conv
 
 REGISTER = (
     nn.Module.register_forward_pre_hook,
@@ -31,6 +31,7 @@ def test_a_conv():
     [
         ConvWS2d(2, 3, 1),
         nn.Linear(2, 3),
+        nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"),
         parametrizations.spectral_norm(nn.Conv2d(2, 3, 1)),
         prune.identity(nn.Conv2d(2, 3, 1), "weight"),
         spectral_norm(nn.Conv2d(2, 3, 1)),
@@ -38,6 +39,31 @@ def test_a_conv():
 )
 def test_other_convs(conv):
     assert not is_plain_conv(conv)
+
+
+@pytest.mark.parametrize(
+    ("side", "options"), [(1, {}), (3, dict(padding=1)), (3, dict(padding=2, dilation=2))]
+)
+def test_a_dense_conv(side, options):
+    assert is_dense_conv(nn.Conv2d(2, 4, side, **options), side)
+    assert not is_dense_conv(nn.Conv2d(2, 4, side, **options), side + 2)
+    assert not is_dense_conv(ConvWS2d(2, 4, side, **options), side)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(stride=2, padding=1),
+        dict(padding=1, groups=2),
+        dict(padding=0),
+        dict(padding="same"),
+        dict(padding=1, dilation=2),
+        dict(padding=(1, 2), dilation=(1, 2)),
+        dict(padding=1, padding_mode="reflect"),
+    ],
+)
+def test_other_convs_than_dense(options):
+    assert not is_dense_conv(nn.Conv2d(2, 4, 3, **options), 3)
 
 
 @pytest.mark.parametrize(
