@@ -371,6 +371,34 @@ def _cross_entropy_backward_tiled(
     return grad
 
 
+def class_indices(label: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Labels that can index the classes, and which of them count.
+
+    Args:
+        label (Tensor): Of any shape, integers.
+        classes (int): Number of classes.
+        ignore_index (int): Label of pixels without a class.
+
+    Returns:
+        tuple[Tensor, Tensor]: The labels with 0 for those to ignore, and whether each is none of
+        these; of the label's shape.
+
+    Raises:
+        ValueError: If a label is neither a class nor ``ignore_index``; on a CPU only, as looking
+            would stall a GPU's queue.
+    """
+    valid = label != ignore_index
+    index = label.masked_fill(~valid, 0)
+    if index.device.type == "cpu" and index.numel() > 0:
+        for value in (int(v) for v in index.aminmax()):
+            if not 0 <= value < classes:
+                raise ValueError(
+                    f"label holds {value}, which is neither one of the {classes} classes "
+                    f"0..{classes - 1} nor ignore_index = {ignore_index}"
+                )
+    return index, valid
+
+
 class _Target:
     """What a tile's labels and weights make of its pixels; every map is (rows, 1, columns).
 
@@ -390,15 +418,7 @@ class _Target:
     ) -> None:
         classes, dtype = tile.resized.shape[1], tile.resized.dtype
         index = label[tile.pixels].long().unsqueeze(1)
-        self.valid = index != ignore_index
-        self.index = index.masked_fill(~self.valid, 0)
-        if index.device.type == "cpu":
-            for value in (int(v) for v in self.index.aminmax()):
-                if not 0 <= value < classes:
-                    raise ValueError(
-                        f"label holds {value}, which is neither one of the {classes} classes "
-                        f"0..{classes - 1} nor ignore_index = {ignore_index}"
-                    )
+        self.index, self.valid = class_indices(index, classes, ignore_index)
         self.class_weight = class_weight
         factors = self.valid.to(dtype)
         if factor is not None:

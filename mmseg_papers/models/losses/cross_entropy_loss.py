@@ -12,6 +12,22 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 
+def check_class_weight(class_weight: Sequence[float] | Tensor | None, pred: Tensor) -> None:
+    """Refuse weights that are not one for each class.
+
+    Args:
+        class_weight (Sequence[float] | Tensor, optional): (K,).
+        pred (Tensor): Logits, (N, K, H, W).
+
+    Raises:
+        ValueError: If there are more or fewer weights than classes.
+    """
+    if class_weight is not None and len(class_weight) != pred.shape[1]:
+        raise ValueError(
+            f"class_weight has {len(class_weight)} values and the logits {pred.shape[1]} classes"
+        )
+
+
 def weighted_cross_entropy(
     pred: Tensor,
     label: Tensor,
@@ -40,10 +56,7 @@ def weighted_cross_entropy(
     Raises:
         ValueError: If ``class_weight`` has not one value for each class.
     """
-    if class_weight is not None and len(class_weight) != pred.shape[1]:
-        raise ValueError(
-            f"class_weight has {len(class_weight)} values and the logits {pred.shape[1]} classes"
-        )
+    check_class_weight(class_weight, pred)
     loss = F.cross_entropy(
         pred, label, weight=class_weight, reduction="none", ignore_index=ignore_index
     )

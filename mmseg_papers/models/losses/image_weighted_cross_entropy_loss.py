@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...ops.upsample_cross_entropy import class_indices
+
 
 def image_class_weights(label: Tensor, num_classes: int, ignore_index: int) -> Tensor:
     """1 + (1 - f_c) for the classes of an image, 1 for the others; f_c is a class's share.
@@ -18,11 +20,13 @@ def image_class_weights(label: Tensor, num_classes: int, ignore_index: int) -> T
 
     Returns:
         Tensor: (N, K), float32.
+
+    Raises:
+        ValueError: If a label is neither a class nor ``ignore_index`` (CPU only).
     """
-    valid = label != ignore_index
+    classes, valid = class_indices(label, num_classes, ignore_index)
     counts = label.new_zeros(len(label), num_classes)
-    classes = torch.where(valid, label, 0).flatten(1)
-    counts.scatter_add_(1, classes, valid.flatten(1).long())  # integers: deterministic
+    counts.scatter_add_(1, classes.flatten(1), valid.flatten(1).long())  # integers: deterministic
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     return torch.where(counts > 0, 2 - share, 1)
 
@@ -58,10 +62,12 @@ class ImageWeightedCrossEntropyLoss(nn.Module):
 
         Returns:
             Tensor: (), zero for images whose pixels are all ignored.
+
+        Raises:
+            ValueError: If a label is neither a class nor ``ignore_index`` (CPU only).
         """
         weights = image_class_weights(label, pred.shape[1], ignore_index)
-        valid = label != ignore_index
-        classes = torch.where(valid, label, 0)
+        classes, valid = class_indices(label, pred.shape[1], ignore_index)
         pixel = weights.gather(1, classes.flatten(1)).view(label.shape) * valid
         loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
         loss = loss.to(torch.promote_types(loss.dtype, torch.float32)) * pixel

@@ -10,6 +10,9 @@ from mmseg.models.losses.utils import get_class_weight
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...ops.upsample_cross_entropy import class_indices
+from .cross_entropy_loss import check_class_weight
+
 
 @MODELS.register_module()
 class SoftDiceLoss(nn.Module):
@@ -55,18 +58,28 @@ class SoftDiceLoss(nn.Module):
 
         Returns:
             Tensor: The loss, (), in float32 or wider; 0 where every pixel is ignored.
+
+        Raises:
+            ValueError: If the label has not the logits' size, or one is neither a class nor
+                ``ignore_index`` (the latter on a CPU only).
         """
+        if label.shape != (len(pred), *pred.shape[2:]):
+            raise ValueError(
+                f"logits of {tuple(pred.shape)} need a label of "
+                f"{(len(pred), *pred.shape[2:])}, got {tuple(label.shape)}"
+            )
         pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
-        counted = (label != ignore_index).to(pred)
+        index, valid = class_indices(label, max(pred.shape[1], 2), ignore_index)
+        counted = valid.to(pred)
         if weight is not None:
             counted = counted * weight
-        counted = counted.unsqueeze(1)
+        counted, index = counted.unsqueeze(1), index.unsqueeze(1)
         if pred.shape[1] == 1:
-            probability, target = pred.sigmoid(), (label == 1).unsqueeze(1)
+            probability, target = pred.sigmoid(), index == 1
         else:
             probability = pred.softmax(dim=1)
             classes = torch.arange(pred.shape[1], device=label.device).view(1, -1, 1, 1)
-            target = label.unsqueeze(1) == classes
+            target = index == classes
         target = target * counted
         of_class = (0, 2, 3)
         overlap = (probability * target).sum(of_class)
@@ -129,7 +142,11 @@ class SoftmaxFocalLoss(nn.Module):
 
         Returns:
             Tensor: The mean over the pixels that are not ignored, ().
+
+        Raises:
+            ValueError: If ``class_weight`` has not one value for each class.
         """
+        check_class_weight(self.class_weight, pred)
         pixel_loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
         return self.of_cross_entropy(pixel_loss, label, weight, ignore_index)
 

@@ -7,6 +7,8 @@ from abc import abstractmethod
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cross_entropy_loss import check_class_weight
+
 
 class PixelMiningLoss(nn.Module):
     """Base of losses over pixels that are chosen by the cross entropy of every pixel.
@@ -14,6 +16,8 @@ class PixelMiningLoss(nn.Module):
     Segmentors of this package compute that from low-resolution logits, and call
     :meth:`of_pixel_losses`.
     """
+
+    class_weight = None  # of those that have no such option
 
     def forward(
         self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = -100
@@ -30,12 +34,14 @@ class PixelMiningLoss(nn.Module):
             Tensor: (). Zero where every pixel is ignored.
 
         Raises:
-            ValueError: If a sampler weights the pixels.
+            ValueError: If a sampler weights the pixels, or ``class_weight`` has not one value for
+                each class.
         """
         if weight is not None:
             raise ValueError(
                 f"{type(self).__name__} chooses the pixels by itself; set sampler=None"
             )
+        check_class_weight(self.class_weight, pred)
         pixel_loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
         return self.of_pixel_losses(pixel_loss, label, ignore_index)
 

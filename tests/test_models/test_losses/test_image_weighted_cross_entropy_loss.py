@@ -45,3 +45,5 @@ def test_refuses_what_it_would_ignore():
     loss = MODELS.build(dict(type="ImageWeightedCrossEntropyLoss"))
     with pytest.raises(TypeError, match="avg_factor"):
         loss(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long), avg_factor=2)
+    with pytest.raises(ValueError, match="label holds 2, which is neither one of the 2 classes"):
+        loss(torch.zeros(1, 2, 1, 1), torch.full((1, 1, 1), 2))

@@ -122,6 +122,30 @@ def test_focal_loss_reads_class_weights_of_a_file(tmp_path):
     assert loss.class_weight == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda label: label[:1], r"need a label of \(2, 6, 7\), got \(1, 6, 7\)"),
+        (lambda label: label[:, :1], r"need a label of \(2, 6, 7\), got \(2, 1, 7\)"),
+        (lambda label: label[:, None], r"need a label of \(2, 6, 7\), got \(2, 1, 6, 7\)"),
+        (lambda label: label.clamp(max=3), "label holds 3, which is neither one of the"),
+        (lambda label: label - 1, "label holds -1, which is neither one of the"),
+    ],
+)
+def test_dice_refuses_labels(change, message, classes):
+    pred, label = batch(classes)
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type="SoftDiceLoss"))(pred, change(label), ignore_index=254)
+
+
+@pytest.mark.parametrize("weights", [2, 6])
+def test_focal_loss_refuses_other_numbers_of_class_weights(weights):
+    loss = MODELS.build(dict(type="SoftmaxFocalLoss", class_weight=[1.0] * weights))
+    with pytest.raises(ValueError, match=f"class_weight has {weights} values and the logits 3 cl"):
+        loss(*batch(3))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -66,6 +66,13 @@ def test_takes_no_sampler():
         head.loss_decode(*batch(), weight=torch.ones(2, 6, 7))
 
 
+@pytest.mark.parametrize("weights", [2, 6])
+def test_refuses_other_numbers_of_class_weights(weights):
+    loss = OhemCrossEntropyLoss(class_weight=[1.0] * weights)
+    with pytest.raises(ValueError, match=f"class_weight has {weights} values and the logits 5 cl"):
+        loss(*batch(), ignore_index=255)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
