@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .export import is_exporting
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype, no_autocast
+from .precision import accumulation_dtype, check_floating_point, no_autocast
 from .triton_device import runs_triton
 
 #: Bytes of the prior that are looked at together on the CPU, so that they stay in its cache.
@@ -135,8 +135,7 @@ def affinity_sums(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> T
 
 
 def _check(logits: Tensor, label: Tensor) -> None:
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must be floating point, got {logits.dtype}")
+    check_floating_point("logits", logits)
     got = (*logits.shape[:2], logits.shape[2:].numel())
     if logits.dim() not in (3, 4) or label.dim() != 2 or got != (*label.shape, label.shape[1]):
         raise ValueError(

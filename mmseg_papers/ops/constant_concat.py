@@ -43,7 +43,14 @@ def conv_of_constant_concat(
     Raises:
         ValueError: If shapes are not as described.
     """
-    height, width = maps[0].shape[2:]
+    # No len(constant): an export would hold that number of images.
+    images, size = constant.shape[0], maps[0].shape[2:] if maps else ()
+    if len(size) != 2 or any((x.shape[0], *x.shape[2:]) != (images, *size) for x in maps):
+        raise ValueError(
+            f"maps must be at least one, (N, C, H, W) of one size, with N = {images} as the "
+            f"constant's, got {[tuple(x.shape) for x in maps]}"
+        )
+    height, width = size
     channels = [constant.shape[1], *(x.shape[1] for x in maps)]
     kernel = weight.shape[-1]
     if weight.shape[1:] != (sum(channels), kernel, kernel) or kernel % 2 == 0:
@@ -51,6 +58,8 @@ def conv_of_constant_concat(
             f"maps of {channels} channels need a weight of (O, {sum(channels)}, K, K) with K odd, "
             f"got {tuple(weight.shape)}"
         )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must be ({len(weight)},), got {tuple(bias.shape)}")
     if constant.shape[2] not in (1, height) or constant.shape[3] != 1:
         raise ValueError(
             f"constant must be (N, C, 1, 1) or (N, C, {height}, 1) beside maps of {height} x "

@@ -19,7 +19,7 @@ from .batch_norm import Batch
 from .export import is_exporting
 from .layout import layout
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype, no_autocast
+from .precision import accumulation_dtype, check_floating_point, no_autocast
 from .triton_device import runs_triton
 
 #: Bytes of the prior, of all images, that exist at a time.
@@ -77,9 +77,10 @@ def context_prior(
         context of the other classes is the mean of ``value`` minus this.
 
     Raises:
+        TypeError: If ``value`` is not floating point.
         ValueError: If the shapes do not fit.
     """
-    _check(value, weight, groups)
+    _check(value, weight, groups, scale=scale, shift=shift)
     if is_exporting():
         return context_prior_reference(value, weight, scale, shift, groups)
     return _context_prior(value, weight, scale, shift, groups)
@@ -153,9 +154,17 @@ def context_prior_and_sums(
 
     Raises:
         NotImplementedError: If the plain form is asked for and processes share the statistics.
+        TypeError: If ``value`` is not floating point.
         ValueError: If the shapes do not fit, or the statistics would be those of one value.
     """
-    _check(value, weight, groups)
+    mean, var = statistics or (None, None)
+    of_keys = dict(norm_weight=norm_weight, norm_bias=norm_bias, mean=mean, var=var)
+    _check(value, weight, groups, **of_keys)
+    if label.shape != (len(value), len(weight)):
+        raise ValueError(
+            f"a value of {tuple(value.shape)} needs a label of {(len(value), len(weight))}, "
+            f"got {tuple(label.shape)}"
+        )
     if is_exporting():
         if process_group is not None:
             raise NotImplementedError("the plain form runs in one process; got a process_group")
@@ -163,7 +172,7 @@ def context_prior_and_sums(
             *(value, weight, norm_weight, norm_bias, label),
             *(statistics, eps, groups, clamped_bce),
         )
-    parameters = (weight, norm_weight, norm_bias, label, *(statistics or (None, None)))
+    parameters = (weight, norm_weight, norm_bias, label, mean, var)
     with no_autocast(value):  # precisions are chosen within
         context, sums, mean, var, count = _Streamed.apply(
             value, *parameters, eps, groups, clamped_bce, process_group
@@ -171,7 +180,8 @@ def context_prior_and_sums(
     return context, sums, PriorStatistics(mean, var, count)
 
 
-def _check(value: Tensor, weight: Tensor, groups: int) -> None:
+def _check(value: Tensor, weight: Tensor, groups: int, **of_keys: Tensor | None) -> None:
+    check_floating_point("value", value)
     positions = value.shape[2:].numel()
     expected = (positions, value.shape[1] // groups, 1, 1)
     if value.dim() != 4 or value.shape[1] % groups or positions % groups:
@@ -184,6 +194,11 @@ def _check(value: Tensor, weight: Tensor, groups: int) -> None:
             f"a value of {tuple(value.shape)} and groups={groups} need a weight of {expected}, "
             f"got {tuple(weight.shape)}"
         )
+    for name, x in of_keys.items():
+        if x is not None and x.shape != (positions,):
+            raise ValueError(
+                f"{name} must be ({positions},), one value for each key, got {tuple(x.shape)}"
+            )
 
 
 def _chunks(value: Tensor, groups: int) -> Iterator[tuple[slice, slice]]:

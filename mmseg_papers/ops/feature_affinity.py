@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .export import is_exporting
 from .once_differentiable import graph_anchor, once_differentiable
-from .precision import accumulation_dtype, no_autocast
+from .precision import accumulation_dtype, check_floating_point, no_autocast
 
 #: Rows of the affinities that are held at a time (p = 1). On a CPU they stay in its caches.
 CPU_BLOCK_ROWS = 128
@@ -83,8 +83,7 @@ def _check(feature1: Tensor, feature2: Tensor, p: int) -> None:
     for name, x in (("feature1", feature1), ("feature2", feature2)):
         if x.dim() != 4 or 0 in x.shape[1:]:
             raise ValueError(f"{name} must be (B, C, H, W) with C, H, W >= 1, got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise TypeError(f"{name} must be floating point, got {x.dtype}")
+        check_floating_point(name, x)
     sizes = [(x.shape[0], *x.shape[2:]) for x in (feature1, feature2)]
     if sizes[0] != sizes[1]:
         raise ValueError(

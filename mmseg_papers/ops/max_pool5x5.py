@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .export import is_exporting
 from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
+from .precision import check_floating_point
 from .triton_device import runs_triton
 
 #: Values of a map that are pooled at a time; what a pass reads and writes then stays in the cache.
@@ -50,8 +51,7 @@ def max_pool5x5(x: Tensor) -> Tensor:
     """
     if x.dim() != 4 or 0 in x.shape[2:]:
         raise ValueError(f"x must be a map (N, C, H, W), H and W at least 1, got {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise TypeError(f"x must be floating point, got {x.dtype}")
+    check_floating_point("x", x)
     if is_exporting():
         return max_pool5x5_reference(x)
     return _MaxPool5x5.apply(x, torch.is_grad_enabled() and x.requires_grad)[0]

@@ -1,4 +1,4 @@
-"""In which precision the operations add up."""
+"""In which precision the operations compute and add up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+
+
+def check_floating_point(name: str, x: Tensor) -> None:
+    """Refuse integers, to which an operation's result would be cut.
+
+    Args:
+        name (str): Of the argument, for the error.
+        x (Tensor): Any.
+
+    Raises:
+        TypeError: If ``x`` is not floating point.
+    """
+    if not x.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {x.dtype}")
 
 
 def accumulation_dtype(x: Tensor) -> torch.dtype:

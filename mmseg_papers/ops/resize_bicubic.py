@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .precision import accumulation_dtype, no_autocast
+from .precision import accumulation_dtype, check_floating_point, no_autocast
 
 
 def _cubic(distance: Tensor) -> Tensor:
@@ -56,8 +56,10 @@ def resize_bicubic(x: Tensor, size: Sequence[int]) -> Tensor:
         Tensor: (N, C, H, W), in the input's dtype.
 
     Raises:
+        TypeError: If ``x`` is not floating point.
         ValueError: If ``size`` is not a height and a width of at least 1.
     """
+    check_floating_point("x", x)
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be a height and a width of at least 1, got {tuple(size)}")
     dtype = accumulation_dtype(x)

@@ -9,7 +9,7 @@ from torch import Tensor
 from .export import is_exporting
 from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype, no_autocast
+from .precision import accumulation_dtype, check_floating_point, no_autocast
 from .strip_means import strip_sums
 from .triton_device import runs_triton
 
@@ -88,8 +88,7 @@ def strip_gate(x: Tensor, row: Tensor, column: Tensor, weight: Tensor, bias: Ten
             f"a map of {c} and strips of {k} channels need a weight of ({c}, {k}, 1, 1) and a bias "
             f"of ({c},), got {tuple(weight.shape)} and {tuple(bias.shape)}"
         )
-    if not x.is_floating_point():
-        raise TypeError(f"x must be floating point, got {x.dtype}")
+    check_floating_point("x", x)
     if is_exporting():
         return strip_gate_reference(x, row, column, weight, bias)
     x = x if is_channels_last(x) else x.contiguous()

@@ -8,7 +8,7 @@ from torch import Tensor
 from .export import is_exporting
 from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, check_floating_point
 from .triton_device import runs_triton
 
 
@@ -38,8 +38,7 @@ def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     if x.dim() != 4 or 0 in x.shape[2:]:
         raise ValueError(f"x must be (N, C, H, W) with H and W at least 1, got {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise TypeError(f"x must be floating point, got {x.dtype}")
+    check_floating_point("x", x)
     if is_exporting():
         return strip_means_reference(x)
     return _StripMeans.apply(x if is_channels_last(x) else x.contiguous())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .export import is_exporting, is_traced
 from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, check_floating_point
 from .separable_bilinear import add_resized, is_separable_cheaper, resize_backward
 from .triton_device import runs_triton
 
@@ -146,10 +146,10 @@ def _check(xs, size, mode, align_corners) -> None:
                 f"xs must be maps (N, C, h, w) of one N and C, h and w at least 1, but xs[{i}] is "
                 f"{tuple(x.shape)} and xs[0] {tuple(xs[0].shape)}"
             )
-        if not x.is_floating_point() or x.dtype != xs[0].dtype:
+        check_floating_point(f"xs[{i}]", x)
+        if x.dtype != xs[0].dtype:
             raise TypeError(
-                f"xs must be of one floating dtype, but xs[{i}] is {x.dtype} and xs[0] "
-                f"{xs[0].dtype}"
+                f"xs must be of one dtype, but xs[{i}] is {x.dtype} and xs[0] {xs[0].dtype}"
             )
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"size must be a height and a width of at least 1, got {tuple(size)}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .bilinear import bilinear_taps
 from .export import is_exporting
-from .precision import accumulation_dtype
+from .precision import accumulation_dtype, check_floating_point
 from .triton_device import runs_triton
 
 #: Bytes of resized logits that are reduced to labels at a time, to stay in the cache.
@@ -138,8 +138,7 @@ def _check(logits, size, crop, out_size, flip) -> None:
             "logits must be (N, K, h, w) with K >= 2 (a single class is thresholded, not compared) "
             f"and h, w >= 1, got {tuple(logits.shape)}"
         )
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must be floating point, got {logits.dtype}")
+    check_floating_point("logits", logits)
     for name, value in (("size", size), ("out_size", out_size)):
         if value is not None and (len(value) != 2 or min(value) < 1):
             raise ValueError(f"{name} must be a height and a width of at least 1, got {value}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .bilinear import bilinear_taps
 from .export import is_exporting
 from .once_differentiable import graph_anchor, once_differentiable
-from .precision import accumulation_dtype, no_autocast
+from .precision import accumulation_dtype, check_floating_point, no_autocast
 from .triton_device import runs_triton
 
 #: Bytes of resized logits held at a time: on a CPU a tile that stays in its caches.
@@ -119,7 +119,8 @@ def upsample_cross_entropy(
         ValueError: If a shape, a device or an option is not as described, or a label is out of
             range (CPU only).
     """
-    _check(logits, label, class_weight, pixel_weight, label_smoothing, reduction)
+    _check(logits, label, class_weight, pixel_weight)
+    _check_options(label_smoothing, reduction)
     if is_exporting():
         return upsample_cross_entropy_reference(
             logits,
@@ -156,15 +157,36 @@ class UpsampleCrossEntropy(nn.Module):
 
     Args:
         class_weight (Sequence[float], optional): One value for each class.
-        **kwargs: ``ignore_index``, ``label_smoothing``, ``reduction``, ``avg_non_ignore`` and
-            ``align_corners`` of the function.
+        ignore_index (int): Label of pixels without a class. Default: 255.
+        label_smoothing (float): In [0, 1]. Default: 0.
+        reduction (str): ``'none'``, ``'sum'`` or ``'mean'``. Default: ``'mean'``.
+        avg_non_ignore (bool): As for the function. Default: False.
+        align_corners (bool): As for the function. Default: False.
+
+    Raises:
+        ValueError: If ``label_smoothing`` or ``reduction`` is not as described.
     """
 
-    def __init__(self, class_weight: Sequence[float] | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int = 255,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+        avg_non_ignore: bool = False,
+        align_corners: bool = False,
+    ) -> None:
         super().__init__()
+        _check_options(label_smoothing, reduction)
         weight = None if class_weight is None else torch.tensor(class_weight)
         self.register_buffer("class_weight", weight, persistent=False)
-        self.options = kwargs
+        self.options = dict(
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            avg_non_ignore=avg_non_ignore,
+            align_corners=align_corners,
+        )
 
     def forward(
         self, logits: Tensor, label: Tensor, pixel_weight: Tensor | None = None
@@ -186,6 +208,10 @@ class UpsampleCrossEntropy(nn.Module):
             pixel_weight=pixel_weight,
             **self.options,
         )
+
+    def extra_repr(self) -> str:
+        """The options, for ``print``."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
 
 def _finish(
@@ -210,13 +236,12 @@ def _finish(
     return loss, accuracy.reshape(1)
 
 
-def _check(logits, label, class_weight, pixel_weight, label_smoothing, reduction) -> None:
+def _check(logits, label, class_weight, pixel_weight) -> None:
     if logits.dim() != 4 or 0 in logits.shape[1:]:
         raise ValueError(
             f"logits must be (N, K, h, w) with K, h, w >= 1, got {tuple(logits.shape)}"
         )
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must be floating point, got {logits.dtype}")
+    check_floating_point("logits", logits)
     if label.dim() != 3 or label.shape[0] != logits.shape[0] or 0 in label.shape[1:]:
         raise ValueError(
             f"label must be (N, H, W) with N = {logits.shape[0]} and H, W >= 1, "
@@ -242,6 +267,9 @@ def _check(logits, label, class_weight, pixel_weight, label_smoothing, reduction
     ):
         if tensor is not None and tensor.device != logits.device:
             raise ValueError(f"{name} is on {tensor.device} and the logits on {logits.device}")
+
+
+def _check_options(label_smoothing: float, reduction: str) -> None:
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
     if reduction not in ("none", "sum", "mean"):

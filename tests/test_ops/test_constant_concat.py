@@ -68,3 +68,11 @@ def test_refuses_shapes():
         conv_of_constant_concat(constant, maps, weight[:, :, :2, :2], bias)
     with pytest.raises(ValueError, match=r"\(N, C, 3, 1\) beside maps of 3 x 4, got \(2, 3, 2, 1"):
         conv_of_constant_concat(constant.expand(-1, -1, 2, -1), maps, weight, bias)
+    with pytest.raises(ValueError, match=r"maps must be at least one, .* got \[\]"):
+        conv_of_constant_concat(constant, [], weight, bias)
+    with pytest.raises(ValueError, match=r"of one size.* got \[\(2, 2, 3, 4\), \(2, 4, 2, 4\)\]"):
+        conv_of_constant_concat(constant, [maps[0], maps[1][:, :, 1:]], weight, bias)
+    with pytest.raises(ValueError, match="with N = 1 as the constant's"):
+        conv_of_constant_concat(constant[:1], maps, weight, bias)
+    with pytest.raises(ValueError, match=r"bias must be \(5,\), got \(4,\)"):
+        conv_of_constant_concat(constant, maps, weight, bias[1:])

@@ -201,6 +201,7 @@ def test_a_prior_never_exists(monkeypatch):
         (dict(groups=3), r"divisible by groups=3, got \(2, 4, 2, 3\)"),
         (dict(groups=4), r"divisible by groups=4"),
         (dict(value=torch.ones(4, 2, 3)), r"must be \(B, C, h, w\)"),
+        (dict(shift=torch.ones(5)), r"shift must be \(6,\), .* got \(5,\)"),
     ],
 )
 def test_refusals(change, message):
@@ -210,6 +211,33 @@ def test_refusals(change, message):
     )
     with pytest.raises(ValueError, match=message):
         context_prior(**{**arguments, **change})
+
+
+def test_refuses_integers():
+    value, ones = torch.ones(2, 4, 2, 3, dtype=torch.int64), torch.ones(6)
+    with pytest.raises(TypeError, match=r"value must be floating point, got torch\.int64"):
+        context_prior(value, torch.ones(6, 4, 1, 1), ones, ones)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(label=torch.zeros(1, 6).long()), r"needs a label of \(2, 6\), got \(1, 6\)"),
+        (dict(label=torch.zeros(2, 2, 3).long()), r"needs a label of \(2, 6\), got \(2, 2, 3\)"),
+        (dict(norm_bias=torch.ones(5)), r"norm_bias must be \(6,\), .* got \(5,\)"),
+        (dict(statistics=(torch.ones(6), torch.ones(1))), r"var must be \(6,\), .* got \(1,\)"),
+    ],
+)
+def test_training_refusals(change, message):
+    arguments = dict(
+        value=torch.ones(2, 4, 2, 3),
+        weight=torch.ones(6, 4, 1, 1),
+        norm_weight=torch.ones(6),
+        norm_bias=torch.ones(6),
+        label=torch.zeros(2, 6).long(),
+    )
+    with pytest.raises(ValueError, match=message):
+        context_prior_and_sums(**{**arguments, **change})
 
 
 def test_refuses_statistics_of_one_value():

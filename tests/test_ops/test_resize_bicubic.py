@@ -43,6 +43,8 @@ def test_half_precision_and_empty_batches():
     assert resize_bicubic(x[:0], (9, 14)).shape == (0, 2, 9, 14)
 
 
-def test_refuses_no_size():
+def test_refuses_integers_and_no_size():
+    with pytest.raises(TypeError, match=r"x must be floating point, got torch\.uint8"):
+        resize_bicubic(torch.ones(1, 1, 2, 2, dtype=torch.uint8), (3, 3))
     with pytest.raises(ValueError, match=r"at least 1, got \(0, 3\)"):
         resize_bicubic(torch.rand(1, 1, 2, 2), (0, 3))

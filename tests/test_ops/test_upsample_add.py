@@ -161,7 +161,11 @@ def test_only_the_sum_is_full_size(mode, memory_format, monkeypatch):
             TypeError,
             r"xs\[1\] is torch\.float64",
         ),
-        (dict(xs=[torch.ones(1, 2, 3, 3, dtype=torch.int32)]), TypeError, r"torch\.int32"),
+        (
+            dict(xs=[torch.ones(1, 2, 3, 3, dtype=torch.int32)]),
+            TypeError,
+            r"xs\[0\] must be floating .* torch\.int32",
+        ),
         (dict(size=(0, 3)), ValueError, r"size must be .* got \(0, 3\)"),
         (dict(mode="bicubic"), ValueError, "'bilinear' or 'nearest', got 'bicubic'"),
         (dict(mode="nearest", align_corners=True), ValueError, "align_corners is an option of"),

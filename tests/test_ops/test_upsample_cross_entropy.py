@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from mmseg_papers.ops.upsample_cross_entropy import (
+    UpsampleCrossEntropy,
     upsample_cross_entropy,
     upsample_cross_entropy_reference,
 )
@@ -372,3 +373,11 @@ def test_module_form():
     )
     for a, b in zip(layer(logits, label), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert "reduction='mean', avg_non_ignore=False, align_corners=True" in repr(layer)
+
+
+def test_module_form_refuses_options():
+    with pytest.raises(ValueError, match="'none', 'sum' or 'mean', got 'max'"):
+        UpsampleCrossEntropy(reduction="max")
+    with pytest.raises(TypeError, match="pixel_weight"):
+        UpsampleCrossEntropy(pixel_weight=1)
