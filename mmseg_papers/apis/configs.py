@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 from mmengine.config import Config
@@ -23,11 +24,12 @@ def packaged_configs() -> dict[str, Path]:
     return {file.stem: file for file in files}
 
 
-def resolved_config(name: str) -> Config:
-    """A packaged config with its bases merged in, so that it stands alone.
+def resolved_config(config: str | Path | Config) -> Config:
+    """A config with its bases merged in, so that it stands alone and can be changed.
 
     Args:
-        name (str): Its name, with or without ``.py`` and folder; a file that exists comes first.
+        config (str | Path | Config): A file; or else a packaged config's name, with or without
+            ``.py`` and folder; or a config, which is copied.
 
     Returns:
         Config: The config.
@@ -35,14 +37,16 @@ def resolved_config(name: str) -> Config:
     Raises:
         ValueError: If there is no such config, with the nearest ones, or it cannot be read.
     """
-    if not Path(name).is_file():
-        return Config.fromfile(packaged_config(name))
+    if isinstance(config, Config):
+        return deepcopy(config)
+    if not Path(config).is_file():
+        return Config.fromfile(packaged_config(str(config)))
     try:
-        return Config.fromfile(name)
+        return Config.fromfile(config)
     except Exception as error:  # a config is a program and may raise anything
         reason = str(error).split("\n")[0]
         raise ValueError(
-            f"config {name} cannot be read: {type(error).__name__}: {reason}"
+            f"config {config} cannot be read: {type(error).__name__}: {reason}"
         ) from error
 
 

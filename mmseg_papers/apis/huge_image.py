@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..datasets.transforms.loading import GREY, StrictLoadImageFromFile, has_bands
+from ..datasets.transforms.loading import GREY, StrictLoadImageFromFile, has_bands, reason
 from .predictor import Predictor
 
 if TYPE_CHECKING:
@@ -40,15 +40,16 @@ def predict_huge_image(
     Args:
         predictor (Predictor): Its pipeline must not resize.
         source (str | Path): A TIFF, best tiled; a NumPy file (H, W, C); or any image.
-        target (str | Path): Label map to write, a tiled and compressed TIFF, uint8.
+        target (str | Path): Label map to write, a tiled and compressed TIFF, uint8 (uint16 for
+            more than 256 classes).
         margin (int): Context around a tile in pixels, as much as the model sees. Default: 128.
 
     Raises:
         ImportError: If tifffile is missing, or imagecodecs for the compression of ``source``.
         ValueError: If ``target`` does not end in .tif, ``margin`` is negative, the pipeline
-            resizes, or ``source`` is a TIFF of several images or a picture that cannot be read in
-            windows as it is loaded whole.
-        OSError: If ``source`` cannot be read. ``target`` is not left half written.
+            resizes, or ``source`` cannot be read, is a TIFF of several images or a picture that
+            cannot be read in windows as it is loaded whole.
+        OSError: If ``target`` cannot be written. It is not left half written, whatever the error.
     """
     tifffile = _tifffile()
     if margin < 0:
@@ -69,7 +70,7 @@ def predict_huge_image(
                 partial,
                 _label_tiles(predictor, image, margin),
                 shape=image.size,
-                dtype=np.uint8,
+                dtype=predictor.label_type,
                 tile=(TILE, TILE),
                 compression="zlib",
                 bigtiff=True,
@@ -105,9 +106,8 @@ class WindowReader:
 
     Raises:
         ImportError: If it is a TIFF and tifffile is missing.
-        ValueError: If it is a TIFF of several images, ``load`` reads it otherwise than in
-            windows, or cannot read it.
-        OSError: If it cannot be read.
+        ValueError: If it cannot be read, is a TIFF of several images, or ``load`` reads it
+            otherwise than in windows.
     """
 
     def __init__(self, path: str | Path, load: Callable[[dict], dict] | None = None) -> None:
@@ -123,14 +123,19 @@ class WindowReader:
                 f"begins with {type(self.load).__name__}"
             )
         if suffix in (".tif", ".tiff"):
-            self.tiff = _tifffile().TiffFile(self.path)
+            tifffile = _tifffile()
+            with _naming(self.path):
+                self.tiff = tifffile.TiffFile(self.path)
             try:
                 self._open_pages()
             except BaseException:
                 self.close()
                 raise
         elif suffix == ".npy":
-            self.array = np.load(self.path, mmap_mode="r")
+            with _naming(self.path):
+                self.array = np.load(self.path, mmap_mode="r")
+                if self.array.ndim not in (2, 3):
+                    raise ValueError(f"it holds no image (H, W, C), but shape {self.array.shape}")
             self.size = self.array.shape[:2]
         else:
             with _any_size():
@@ -138,11 +143,13 @@ class WindowReader:
             self.size = self.array.shape[:2]
 
     def _open_pages(self) -> None:
-        first = self.tiff.pages[0]
+        with _naming(self.path):
+            pages = list(self.tiff.pages)
+            first = pages[0]
         self.size = (first.imagelength, first.imagewidth)
         self.pages = [
             page
-            for page in self.tiff.pages
+            for page in pages
             if (page.imagelength, page.imagewidth) == self.size
             and page.dtype == first.dtype
             and not page.is_mask
@@ -155,7 +162,7 @@ class WindowReader:
                 f"{self.path} holds {images} images of {samples} channels; save each as a "
                 "file of its own"
             )
-        self.is_picture = len(self.tiff.pages) == 1 and _is_picture(self.path, self.load.color_type)
+        self.is_picture = len(pages) == 1 and _is_picture(self.path, self.load.color_type)
         if self.is_picture and not _can_be_converted(first, self.load):
             bits, kind = first.bitspersample, getattr(first.photometric, "name", first.photometric)
             raise ValueError(
@@ -187,28 +194,34 @@ class WindowReader:
 
         Returns:
             np.ndarray: (bottom - top, right - left, C).
+
+        Raises:
+            ImportError: If imagecodecs is missing for the compression of a TIFF.
+            ValueError: If the file is damaged there.
         """
         if self.tiff is None:
             window = np.array(self.array[top:bottom, left:right])
             return window[..., None] if window.ndim == 2 else window
-        parts = [self._read_page(page, top, bottom, left, right) for page in self.pages]
+        with _naming(self.path):
+            parts = [_read_segments(page, top, bottom, left, right) for page in self.pages]
         window = np.concatenate(parts, axis=2)
         if self.is_picture:
             window = _convert(window, self.pages[0], self.load.color_type)
         is_rgb = self.has_colors and window.shape[2] == 3
         return np.ascontiguousarray(window[..., ::-1] if is_rgb else window)
 
-    def _read_page(
-        self, page: tifffile.TiffPage, top: int, bottom: int, left: int, right: int
-    ) -> np.ndarray:
-        try:
-            return _read_segments(page, top, bottom, left, right)
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have errors of reading a file name it."""
+    try:
+        yield
+    except Exception as error:  # each codec has its own
+        if "imagecodecs" in str(error):
             raise ImportError(
-                f"{self.path} cannot be decompressed: {error}: pip install imagecodecs"
+                f"{path} cannot be decompressed: {error}: pip install imagecodecs"
             ) from error
+        raise ValueError(f"image {path} cannot be loaded: {reason(error)}") from error
 
 
 @contextlib.contextmanager

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ..datasets import FolderDataset
+from ..datasets.folder import FolderDataset, class_names
 from ..models.option_errors import naming_options, typed_parts
-from .configs import CONFIGS, require_parts
+from .configs import CONFIGS, require_parts, resolved_config
 
 #: Training steps that some models' losses need -> the step of ``own.py`` that each stands before.
 MODEL_STEPS = {"AddRowPosition": "RandomCrop", "GenerateEdge": "PackSegInputs"}
 
 
 def on_own_data(
-    config: Config, data_root: str, classes: Sequence[str], data_options: dict | None = None
+    config: str | Path | Config,
+    data_root: str | Path,
+    classes: Sequence[str],
+    data_options: dict | None = None,
 ) -> Config:
     """Turn a config to data of one's own, in the layout of ``configs/_base_/datasets/own.py``.
 
@@ -27,19 +31,22 @@ def on_own_data(
     MMSegmentation's own gets the import of this package.
 
     Args:
-        config (Config): Any config of MMSegmentation; changed in place.
-        data_root (str): Folder with ``images`` and ``annotations``.
+        config (str | Path | Config): Any config of MMSegmentation, or a packaged config's name.
+        data_root (str | Path): Folder with ``images`` and ``annotations``.
         classes (Sequence[str]): Names of the classes, in the order of their indices.
         data_options (dict, optional): More options of the data sets, such as ``label_colors``; see
             :class:`mmseg_papers.datasets.FolderDataset`.
 
     Returns:
-        Config: The config.
+        Config: The config; one that was given is not changed.
 
     Raises:
-        ValueError: If there is one class only, the config trains nothing, a head has no
-            ``num_classes``, or the data set refuses an option.
+        TypeError: If ``classes`` is a single string.
+        ValueError: If the config cannot be read or trains nothing, there is one class only, a head
+            has no ``num_classes``, or the data set refuses an option.
     """
+    classes = class_names(classes)
+    config = resolved_config(config)
     require_parts(config, "model", "train_dataloader", "val_dataloader", "test_dataloader")
     init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
@@ -53,8 +60,8 @@ def on_own_data(
         if not isinstance(part, dict):
             return
         for option, value in (
-            ("data_root", data_root),
-            ("classes", tuple(classes)),
+            ("data_root", str(data_root)),
+            ("classes", classes),
             ("num_classes", len(classes)),
             ("crop_size", crop_size),
         ):

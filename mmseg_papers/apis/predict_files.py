@@ -23,15 +23,17 @@ MOST_TICKS = 65535
 KINDS = ("overlay", "labels", "confidence")
 
 
-def find_files(sources: Sequence[str], results: Path | None = None) -> list[Path]:
+def find_files(
+    sources: str | Path | Iterable[str | Path], results: str | Path | None = None
+) -> list[Path]:
     """Images and videos that the sources name.
 
     Args:
-        sources (Sequence[str]): Files, folders (searched with their sub-folders, linked ones too,
-            for what is not hidden by a dot before its name) and patterns such as
-            ``'street/*.jpg'``, which name files only.
-        results (Path, optional): Folder of :func:`predict_files`, whose pictures are left out of
-            a source that is a folder. Default: none.
+        sources (str | Path | Iterable[str | Path]): Files, folders (searched with their
+            sub-folders, linked ones too, for what is not hidden by a dot before its name) and
+            patterns such as ``'street/*.jpg'``, which name files only.
+        results (str | Path, optional): Folder of :func:`predict_files`, whose pictures are left
+            out of a source that is a folder. Default: none.
 
     Returns:
         list[Path]: In order, each once.
@@ -40,11 +42,10 @@ def find_files(sources: Sequence[str], results: Path | None = None) -> list[Path
         FileNotFoundError: If a source names nothing.
     """
     found: dict[Path, None] = {}
-    for source in sources:
-        path = Path(source)
+    for path in _listed(sources):
         if path.is_dir():
             suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-            pictures = [(results / kind).resolve() for kind in KINDS] if results else []
+            pictures = [Path(results, kind).resolve() for kind in KINDS] if results else []
             files = [
                 file
                 for file in sorted(_files_below(path))
@@ -53,12 +54,16 @@ def find_files(sources: Sequence[str], results: Path | None = None) -> list[Path
         elif path.is_file():
             files = [path]
         else:
-            found_by_pattern = sorted(glob.glob(source, recursive=True))
+            found_by_pattern = sorted(glob.glob(str(path), recursive=True))
             files = [Path(f) for f in found_by_pattern if not os.path.isdir(f)]
         if not files:
-            raise FileNotFoundError(f"{source} is no file and names no image or video")
+            raise FileNotFoundError(f"{path} is no file and names no image or video")
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def _listed(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    return [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -78,8 +83,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def predict_files(
     predictor: Predictor,
-    files: Iterable[Path],
-    folder: Path,
+    files: str | Path | Iterable[str | Path],
+    folder: str | Path,
     *,
     batch_size: int = 1,
     opacity: float = 0.5,
@@ -90,10 +95,11 @@ def predict_files(
 
     Args:
         predictor (Predictor): The model.
-        files (Iterable[Path]): Images, loaded as the config loads those for testing, and videos.
-        folder (Path): Gets ``overlay/NAME.png``, ``labels/NAME.png`` (class indices),
-            ``confidence/NAME.png`` (probability of the winner times 255) and ``classes.json``; of a
-            video ``overlay/NAME.mp4`` only.
+        files (str | Path | Iterable[str | Path]): Images, loaded as the config loads those for
+            testing, and videos.
+        folder (str | Path): Gets ``overlay/NAME.png``, ``labels/NAME.png`` (class indices; 16 bits
+            for more than 256 classes), ``confidence/NAME.png`` (probability of the winner times
+            255) and ``classes.json``; of a video ``overlay/NAME.mp4`` only.
         batch_size (int): Images that are predicted together. Default: 1.
         opacity (float): Of the colours in overlays. Default: 0.5.
         bands (Sequence[int]): Channels drawn as red, green and blue, see
@@ -111,9 +117,7 @@ def predict_files(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be in [0, 1], got {opacity}")
-    files = list(files)
+    files, folder = _listed(files), Path(folder)
     names: dict[str, Path] = {}
     for file in files:
         if names.setdefault(file.stem, file) != file:

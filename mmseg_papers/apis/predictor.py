@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from torch import nn
 
 from ..checkpoints.files import read_checkpoint
-from ..datasets.transforms.loading import check_image
+from ..datasets.transforms.loading import check_image, resizable
 from ..models.layers.complete_loading import load_whole
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin, last_head
@@ -24,11 +24,11 @@ from ..pictures import picture_of_array
 from .configs import require_parts, resolved_config
 
 
-@dataclass
+@dataclass(eq=False)
 class Prediction:
     """What a model sees in one image."""
 
-    #: Class indices, (H, W), uint8 (int64 from 256 classes on).
+    #: Class indices, (H, W), uint8 (uint16 for more than 256 classes).
     labels: np.ndarray
     #: Probability of the class that was chosen, (H, W), float32; None where the model is not one
     #: of this package's segmentors.
@@ -54,8 +54,16 @@ class Prediction:
             np.ndarray: (H, W, 3), uint8, BGR.
 
         Raises:
-            ValueError: If ``bands`` names a channel that the image lacks.
+            ValueError: If ``opacity`` is outside 0 to 1, the image has another size, or ``bands``
+                names a channel that it lacks.
         """
+        if not 0 <= opacity <= 1:
+            raise ValueError(f"opacity must be in [0, 1], got {opacity}")
+        if image.shape[:2] != self.labels.shape:
+            raise ValueError(
+                f"the image must have the size of its label map, (H, W) = {self.labels.shape}, "
+                f"got shape {image.shape}"
+            )
         picture = picture_of_array(image, bands)
         table = np.asarray(self.palette, dtype=np.float32)
         mixed = (1 - opacity) * picture + opacity * table[self.labels]
@@ -91,11 +99,13 @@ class Predictor:
     Args:
         config (str | Path | Config): A config of MMSegmentation, or a packaged config's name.
         checkpoint (str | Path, optional): Its weights. Default: random ones, with a warning.
-        device (str, optional): Default: the GPU if there is one.
+        device (str | int | torch.device, optional): Default: the GPU if there is one.
 
     Raises:
-        FileNotFoundError: If ``checkpoint`` does not exist.
-        ValueError: If the config or the checkpoint cannot be used, or one does not fit the other.
+        OSError: If ``checkpoint`` is missing or damaged.
+        ValueError: If the config, the checkpoint or the device cannot be used, or the checkpoint
+            does not fit the config.
+        ImportError: If the model or ``checkpoint`` needs a library that is not installed.
 
     Example:
         >>> predictor = Predictor("config.py", "iter_20000.pth")
@@ -107,14 +117,14 @@ class Predictor:
         self,
         config: str | Path | Config,
         checkpoint: str | Path | None = None,
-        device: str | None = None,
+        device: str | int | torch.device | None = None,
     ) -> None:
-        if not isinstance(config, Config):
-            config = resolved_config(str(config))
+        config = resolved_config(config)
         if checkpoint is None:
             warnings.warn("no checkpoint: the model's weights are random", stacklevel=2)
         require_parts(config, "model", "test_dataloader")
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = load_model(config, checkpoint, device)
         if isinstance(self.model, FusedSegmentorMixin):
             self.model.test_cfg["keep"] = "confidence"
@@ -133,6 +143,7 @@ class Predictor:
         void = max(getattr(head, "out_channels", 0) - num_classes, 0)
         self.classes = (*self.classes, *["void"] * void)
         self.palette = [*self.palette, *[[0, 0, 0]] * void]
+        self.label_type = np.min_scalar_type(len(self.classes) - 1)
         load, *steps = dataset.pipeline
         with naming_options(dict(pipeline=dataset.pipeline), "test_dataloader.dataset"):
             self.load = TRANSFORMS.build(load)
@@ -173,51 +184,58 @@ class Predictor:
         if mean is not None and channels not in (1, len(mean)):
             raise ValueError(f"the model takes {len(mean)} channels, the image has {channels}")
 
-    def batch(self, images: Sequence[np.ndarray]) -> Iterator[Prediction]:
+    def batch(self, images: Iterable[np.ndarray]) -> Iterator[Prediction]:
         """Predict images together; those of different sizes one size after another.
 
         Args:
-            images (Sequence[np.ndarray]): As for a single one.
+            images (Iterable[np.ndarray]): As for a single one; also an array (N, H, W, C).
 
         Yields:
             Prediction: Of each image, in their order.
 
         Raises:
-            ValueError: If an array is no image.
+            ValueError: If an array is no image, or ``images`` is a single one.
         """
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            raise ValueError(f"an array of images must be (N, H, W, C), got shape {images.shape}")
+        images = list(images)
         for image in images:
             self.check(image)
         if not images:
             return
-        data = pseudo_collate([self.pipeline(dict(img=image)) for image in images])
+        data = pseudo_collate([self.pipeline(dict(img=resizable(image))) for image in images])
         with torch.no_grad():
             samples = self.model.test_step(data)
         for sample in samples:
-            labels = sample.pred_sem_seg.data[0].cpu().numpy()
-            if len(self.classes) <= 256:
-                labels = labels.astype(np.uint8)
+            labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(self.label_type)
             confidence = None
             if "seg_confidence" in sample:
                 confidence = sample.seg_confidence.data[0].float().cpu().numpy()
             yield Prediction(labels, confidence, self.classes, self.palette)
 
 
-def load_model(config: Config, checkpoint: str | Path | None, device: str) -> nn.Module:
+def load_model(
+    config: str | Path | Config,
+    checkpoint: str | Path | None,
+    device: str | int | torch.device,
+) -> nn.Module:
     """Build a config's model and load its weights, whole or not at all.
 
     Args:
-        config (Config): A config of MMSegmentation.
-        checkpoint (str | Path, optional): Its weights. Default: random ones.
-        device (str): Where to.
+        config (str | Path | Config): A config of MMSegmentation, or a packaged config's name.
+        checkpoint (str | Path, optional): Its weights; None for random ones.
+        device (str | int | torch.device): Where to.
 
     Returns:
         nn.Module: In evaluation mode, with ``cfg`` and ``dataset_meta``, of the file or else of the
         config's test data if it has any.
 
     Raises:
-        FileNotFoundError: If ``checkpoint`` does not exist.
+        OSError: If ``checkpoint`` is missing or damaged.
         ValueError: If config, checkpoint or device cannot be used, or they do not fit each other.
+        ImportError: If the model or ``checkpoint`` needs a library that is not installed.
     """
+    config = resolved_config(config)
     require_parts(config, "model")
     try:
         torch.empty(0, device=device)

@@ -20,7 +20,8 @@ from torch import nn
 from ..checkpoints.fetching import fetch
 from ..checkpoints.files import read_checkpoint
 from ..models.layers.complete_loading import load_whole
-from .configs import MIM, packaged_config, resolved_config
+from ..models.option_errors import naming_options
+from .configs import MIM, packaged_config, require_parts, resolved_config
 from .predictor import dataset_meta, names_and_colors
 
 
@@ -38,7 +39,7 @@ class Paper:
     license: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """A config and what is known about its model."""
 
@@ -162,7 +163,7 @@ def download(name: str, folder: str | Path = ".") -> Path:
 
 
 def build_model(
-    name: str, checkpoint: str | Path | None = None, *, pretrained: bool = False
+    config: str | Path | Config, checkpoint: str | Path | None = None, *, pretrained: bool = False
 ) -> nn.Module:
     """Build the model of a config, without a runner.
 
@@ -170,7 +171,7 @@ def build_model(
     config (``cfg``) and classes (``dataset_meta``), which ``mmseg.apis.inference_model`` reads.
 
     Args:
-        name (str): A packaged config's name, or a config file.
+        config (str | Path | Config): A config of MMSegmentation, or a packaged config's name.
         checkpoint (str | Path, optional): The model's weights: a file, a URL or, of the authors,
             ``papers://<paper>/<path or URL>``. Parts that only train may lack. Default: random.
         pretrained (bool): Start from the ImageNet weights that the config names, which MMEngine
@@ -180,19 +181,24 @@ def build_model(
         nn.Module: On the CPU, in training mode.
 
     Raises:
-        ValueError: If there is no such config; names the nearest ones. If the checkpoint does not
-            fit, or has a weight that is NaN or infinite.
+        OSError: If ``checkpoint`` is missing or damaged.
+        ValueError: If there is no such config; names the nearest ones. If the config or the
+            checkpoint cannot be used, or the checkpoint does not fit, or has a weight that is NaN
+            or infinite.
+        ImportError: If the model or ``checkpoint`` needs a library that is not installed.
 
     Example:
         >>> model = build_model("hrnetv2_w18_4xb3-120k_cityscapes-512x1024").eval()
         >>> model(torch.rand(1, 3, 512, 1024)).shape
         torch.Size([1, 19, 128, 256])
     """
-    config = resolved_config(name)
+    config = resolved_config(config)
+    require_parts(config, "model")
     init_default_scope(config.get("default_scope", "mmseg"))
     if not pretrained:
         config.model = without_pretrained(config.model)
-    model = revert_sync_batchnorm(MODELS.build(config.model))
+    with naming_options(config._cfg_dict, ""):
+        model = revert_sync_batchnorm(MODELS.build(config.model))
     if checkpoint is None:
         logger = MMLogger.get_current_instance()
         level = logger.level

@@ -99,7 +99,7 @@ def _read(path: Path, sha256: str | None) -> Mapping[str, Any]:
             raise ValueError(f"a SHA-256 is of one file, but {path} is of several")
         return read_tensorflow_checkpoint(part[1] if part else path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is neither {path} nor {path}.index")
+        raise FileNotFoundError(f"neither {path} nor {path}.index is a file")
     if sha256:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if not digest.startswith(sha256.lower()):

@@ -60,13 +60,7 @@ class FolderDataset(BaseSegDataset):
         void_colors: Sequence[Sequence[int]] | None = None,
         **kwargs,
     ) -> None:
-        if isinstance(classes, str):
-            raise TypeError(
-                f"classes must be a list of names, got the string {classes!r}; a single class "
-                f"needs a comma: ({classes!r},)"
-            )
-        if len(set(classes)) < len(classes):
-            raise ValueError(f"classes must differ from each other, got {tuple(classes)}")
+        classes = class_names(classes)
         palette = _rgb("palette", palette)
         label_colors = _rgb("label_colors", label_colors)
         void_colors = _rgb("void_colors", void_colors) or []
@@ -102,7 +96,7 @@ class FolderDataset(BaseSegDataset):
             self.label_colors.update(dict.fromkeys(void_colors, 255))
             if len(self.label_colors) < len(label_colors) + len(void_colors):
                 raise ValueError("label_colors and void_colors must differ from each other")
-        metainfo = dict(classes=tuple(classes))
+        metainfo = dict(classes=classes)
         if palette or label_colors:
             metainfo["palette"] = [list(color) for color in palette or label_colors]
         super().__init__(metainfo=metainfo, **kwargs)
@@ -170,6 +164,29 @@ class FolderDataset(BaseSegDataset):
                 else f"ann_file {self.ann_file} is empty; give names without suffix, one a line"
             )
         return {name: images[name] for name in names}
+
+
+def class_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes.
+
+    Args:
+        classes (Sequence[str]): In the order of their indices.
+
+    Returns:
+        tuple[str, ...]: The same.
+
+    Raises:
+        TypeError: If they are a single string.
+        ValueError: If one occurs twice.
+    """
+    if isinstance(classes, str):
+        raise TypeError(
+            f"classes must be a list of names, got the string {classes!r}; a single class "
+            f"needs a comma: ({classes!r},)"
+        )
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes must differ from each other, got {tuple(classes)}")
+    return tuple(classes)
 
 
 def _rgb(option: str, colors: Sequence[Sequence[int]] | None) -> list[tuple[int, int, int]] | None:

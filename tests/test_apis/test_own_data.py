@@ -62,9 +62,11 @@ def test_a_config_of_mmseg_trains_in_a_process_of_its_own(tmp_path):
 def test_keeps_the_imports(imports):
     config = resolved_config("hrnetv2_w18-small-v2_1xb8-20k_camvid-360x480")
     config.custom_imports = dict(imports=imports, allow_failed_imports=True)
-    on_own_data(config, "data/mine", CLASSES)
+    before = config.pretty_text
+    adapted = on_own_data(config, "data/mine", CLASSES)
+    assert config.pretty_text == before
     expected = ["mmseg_papers"] if imports is None else ["one", "mmseg_papers"]
-    assert config.custom_imports == dict(imports=expected, allow_failed_imports=True)
+    assert adapted.custom_imports == dict(imports=expected, allow_failed_imports=True)
 
 
 def test_a_cascade_drops_the_old_class_weights():
@@ -93,6 +95,13 @@ def test_one_class_is_refused():
     config = config_of_mmseg("fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py")
     with pytest.raises(ValueError, match="--classes background road"):
         on_own_data(config, "data/mine", ("road",))
+    with pytest.raises(TypeError, match="got the string 'road'"):
+        on_own_data(config, "data/mine", "road")
+
+
+def test_a_name_and_a_path(tmp_path):
+    config = on_own_data(packaged_configs()[LARGEST].stem, tmp_path, CLASSES)
+    assert config.train_dataloader.dataset.data_root == str(tmp_path)
 
 
 LARGEST = "dsrl_espnetv2-s2-in512x1024_4xb4-120k_cityscapes-1024x2048"

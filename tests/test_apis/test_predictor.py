@@ -15,7 +15,15 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from mmseg_papers.__main__ import main
-from mmseg_papers.apis import Prediction, Predictor, find_files, predict_files, predict_huge_image
+from mmseg_papers.apis import (
+    Prediction,
+    Predictor,
+    find_files,
+    load_model,
+    predict_files,
+    predict_huge_image,
+)
+from mmseg_papers.apis import predictor as predictor_module
 from mmseg_papers.apis.huge_image import WindowReader
 from mmseg_papers.datasets.transforms.loading import StrictLoadImageFromFile
 
@@ -108,6 +116,66 @@ def test_mixed_sizes_in_one_batch(predictor):
     images = [picture(), picture(9, 5), picture()]
     for image, prediction in zip(images, predictor.batch(images), strict=True):
         np.testing.assert_array_equal(prediction.labels, expected(image))
+
+
+def test_batches_of_any_kind(predictor):
+    images = np.stack([picture(), picture()[::-1]])
+    for batch in (images, (image for image in images)):
+        labels = [prediction.labels for prediction in predictor.batch(batch)]
+        np.testing.assert_array_equal(labels, [expected(image) for image in images])
+    with pytest.raises(ValueError, match=r"must be \(N, H, W, C\), got shape \(8, 12, 3\)"):
+        list(predictor.batch(images[0]))
+
+
+@pytest.mark.parametrize("build", [Predictor, load_model])
+def test_a_config_of_ours_is_not_changed(checkpoint, build):
+    ours = config()
+    before = ours.pretty_text
+    build(ours, checkpoint, "cpu")
+    assert ours.pretty_text == before
+
+
+def test_devices_may_be_numbers(checkpoint, monkeypatch):
+    """0 is the first GPU, not the absence of a choice."""
+    devices = []
+
+    def load(config, checkpoint, device):
+        devices.append(device)
+        return load_model(config, checkpoint, "cpu")
+
+    monkeypatch.setattr(predictor_module, "load_model", load)
+    Predictor(config(), checkpoint, 0)
+    assert devices == [0]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint32", "int64", "float16", ">u2"])
+def test_types_that_opencv_cannot_resize(checkpoint, tmp_path, dtype):
+    resizing = config()
+    pipeline = resizing.test_dataloader.dataset.pipeline
+    pipeline.insert(1, dict(type="Resize", scale=(24, 16)))
+    predictor = Predictor(resizing, checkpoint, "cpu")
+    image = picture() // 2
+    np.save(tmp_path / "a.npy", image.astype(dtype))
+    labels = predictor(image).labels
+    np.testing.assert_array_equal(predictor(image.astype(dtype)).labels, labels)
+    predict_files(predictor, tmp_path / "a.npy", tmp_path)
+    written = cv2.imread(str(tmp_path / "labels" / "a.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(written, labels)
+
+
+def test_more_classes_than_a_byte_counts(tmp_path):
+    many = config(classes=[f"class {i}" for i in range(300)])
+    many.model.decode_head.num_classes = 300
+    with pytest.warns(UserWarning, match="weights are random"):
+        predictor = Predictor(many, device="cpu")
+    predictor.model.decode_head.conv_seg.bias.data[299] = 1e4
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    predict_files(predictor, tmp_path / "a.png", tmp_path)
+    predict_huge_image(predictor, tmp_path / "a.png", tmp_path / "a.tif")
+    written = cv2.imread(str(tmp_path / "labels" / "a.png"), cv2.IMREAD_UNCHANGED)
+    for labels in (written, tifffile.imread(tmp_path / "a.tif"), predictor(picture()).labels):
+        assert labels.dtype == np.uint16
+        assert (labels == 299).all()
 
 
 def test_names_of_the_checkpoint_come_first(checkpoint):
@@ -236,6 +304,14 @@ def test_linked_folders_and_patterns(tmp_path):
     assert find_files([str(photos / "*")]) == [photos / "a.png"]
 
 
+def test_one_source_alone(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    for source in (str(tmp_path), tmp_path, str(tmp_path / "*.png"), [tmp_path / "a.png"]):
+        assert find_files(source, str(tmp_path / "out")) == [tmp_path / "a.png"]
+    with pytest.raises(FileNotFoundError, match="none is no file"):
+        find_files(tmp_path / "none")
+
+
 def test_hidden_files_are_found_by_name_alone(tmp_path):
     for name in ("a.png", "._a.png", ".checkpoints/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -284,8 +360,8 @@ def test_overlay_of_floats_as_they_were():
 
 def test_files_from_a_generator(predictor, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), picture())
-    files = (tmp_path / name for name in ("a.png",))
-    assert len(predict_files(predictor, files, tmp_path / "out")) == 1
+    files = (str(tmp_path / name) for name in ("a.png",))
+    assert len(predict_files(predictor, files, str(tmp_path / "out"))) == 1
 
 
 def test_overlay_of_bands():
@@ -297,6 +373,11 @@ def test_overlay_of_bands():
     assert prediction.overlay(image[..., 3], opacity=0).tolist() == [[[0] * 3, [255] * 3]]
     with pytest.raises(ValueError, match=r"channels of the images, 0 to 3, got \(4, 1, 0\)"):
         prediction.overlay(image, bands=(4, 1, 0))
+    with pytest.raises(ValueError, match=r"opacity must be in \[0, 1\], got -1"):
+        prediction.overlay(image, opacity=-1)
+    with pytest.raises(ValueError, match=r"\(H, W\) = \(1, 2\), got shape \(1, 1, 4\)"):
+        prediction.overlay(image[:, :1])
+    assert prediction in [None, prediction]
 
 
 def test_no_images(predictor):
@@ -496,9 +577,25 @@ def test_huge_image_leaves_nothing_half_written(predictor, tmp_path):
     file = tmp_path / "tiled.tif"
     huge(file, 512, 1024)
     file.write_bytes(file.read_bytes()[:-2000])
-    with pytest.raises(Exception, match=r".+"):
+    with pytest.raises(ValueError, match=r"tiled\.tif cannot be loaded"):
         predict_huge_image(predictor, file, tmp_path / "labels.tif")
     assert [f.name for f in tmp_path.glob("labels*")] == []
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy", "png"])
+@pytest.mark.parametrize("content", [None, b"", b"II*\0\x08\0\0\0", b"text"])
+def test_huge_image_that_cannot_be_read(predictor, tmp_path, suffix, content):
+    file = tmp_path / f"a.{suffix}"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.{suffix} cannot be loaded: (?!.*(index|pickle))"):
+        predict_huge_image(predictor, file, tmp_path / "labels.tif")
+
+
+def test_huge_array_of_one_axis(predictor, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(5))
+    with pytest.raises(ValueError, match=r"a\.npy .* no image .* shape \(5,\)"):
+        predict_huge_image(predictor, tmp_path / "a.npy", tmp_path / "labels.tif")
 
 
 def test_huge_image_refuses(predictor, checkpoint, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import resource
+import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mmengine.config import Config
 from mmseg.apis import inference_model
 from modelindex.load_model_index import load
 from torch import nn
 
+import mmseg_papers
 from mmseg_papers.__main__ import main
 from mmseg_papers.apis import build_model, download, entries, entry, papers, zoo
 from mmseg_papers.apis.configs import CONFIGS, MIM, packaged_configs, resolved_config
@@ -98,6 +101,7 @@ def test_entry():
     assert found.input_size == (180, 240)
     assert found.classes[0] == "sky"
     assert len(found.classes) == 11
+    assert found in {found}
     steps = found.preprocessing.pop("pipeline")
     assert steps[0]["type"] == "LoadImageFromFile"
     assert found.preprocessing["channels"] == "RGB"
@@ -146,13 +150,27 @@ def test_build_model_with_a_checkpoint(tmp_path):
             build_model(SMALL, tmp_path / "bad.pth")
 
 
-def test_pretrained_weights_are_asked_for(tmp_path, monkeypatch):
+def test_pretrained_weights_are_asked_for(tmp_path):
     config = resolved_config(OWN)
     config.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "none.pth"))
-    monkeypatch.setattr(zoo, "resolved_config", lambda name: config.copy())
-    build_model(OWN)
+    before = config.pretty_text
+    build_model(config)
+    assert config.pretty_text == before
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
-        build_model(OWN, pretrained=True)
+        build_model(config, pretrained=True)
+
+
+def test_build_model_refuses_a_config_of_ours():
+    with pytest.raises(ValueError, match="has no model"):
+        build_model(Config())
+    with pytest.raises(ValueError, match=r"model\.type=.* Did you mean EncoderDecoder"):
+        build_model(Config(dict(model=dict(type="EncoderDecodr"))))
+
+
+def test_package_has_it_without_another_import(monkeypatch):
+    apis = sys.modules["mmseg_papers.apis"]
+    monkeypatch.delattr(mmseg_papers, "apis")
+    assert mmseg_papers.apis is apis
 
 
 WEIGHTS = bytes(range(256)) * 40

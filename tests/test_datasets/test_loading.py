@@ -138,9 +138,10 @@ def test_any_number_of_channels(tmp_path, channels, suffix):
         tifffile.imwrite(file, planes, photometric="minisblack", planarconfig=planar)
     loaded = StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))["img"]
     np.testing.assert_array_equal(loaded.reshape(array.shape), array)
-    file.write_bytes(file.read_bytes()[:90])
-    with pytest.raises(ValueError, match=rf"image{suffix} cannot be loaded"):
-        StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))
+    for size in (90, 8, 0):
+        file.write_bytes(file.read_bytes()[:size])
+        with pytest.raises(ValueError, match=rf"image{suffix} cannot be loaded"):
+            StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))
 
 
 @pytest.mark.parametrize("color_type", ["color", "unchanged"])

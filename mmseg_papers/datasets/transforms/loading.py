@@ -23,8 +23,9 @@ from ..replacing import replaces
 
 #: Modes of Pillow whose colour pixels are OpenCV's, to the bit.
 SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
-#: What Pillow and OpenCV raise for a file that is damaged or no image; SyntaxError: a damaged PNG.
-UNREADABLE = (OSError, SyntaxError, ValueError, AssertionError, cv2.error)
+#: What readers raise for a file that is damaged or no image. SyntaxError: a damaged PNG; EOFError:
+#: an empty NumPy file; IndexError: a TIFF without a page.
+UNREADABLE = (OSError, EOFError, IndexError, SyntaxError, ValueError, AssertionError, cv2.error)
 #: Files that may hold any number of channels.
 BAND_SUFFIXES = (".npy", ".tif", ".tiff")
 #: Values of TIFF's PhotometricInterpretation for bands that are no colours.
@@ -32,6 +33,8 @@ GREY = (0, 1)
 #: TIFF's tag for what the samples beside grey or colours are, and its value for bands.
 EXTRA_SAMPLES, NO_ALPHA = 338, 0
 NO_IMAGE = "it is empty or no image"
+#: Types of images that OpenCV resizes.
+RESIZABLE = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 #: Label of pixels without a class, as mmseg's LoadAnnotations makes it.
 IGNORE_INDEX = 255
 
@@ -46,8 +49,9 @@ class StrictLoadImageFromFile(LoadImageFromFile):
     are, by tifffile, TIFF files with more than four channels, in one page or one a page; with a
     sample beside grey or colours that is no alpha (ExtraSamples 0); with an alpha sample for
     ``color_type='unchanged'`` (OpenCV multiplies the colours by it); and those that Pillow does not
-    know. Arguments are those of ``mmcv``'s ``LoadImageFromFile``; other images with other channels
-    than BGR need ``color_type='unchanged'`` (or ``'grayscale'``).
+    know. What OpenCV cannot resize, such as int64, becomes float32. Arguments are those of
+    ``mmcv``'s ``LoadImageFromFile``; other images with other channels than BGR need
+    ``color_type='unchanged'`` (or ``'grayscale'``).
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -79,7 +83,7 @@ class StrictLoadImageFromFile(LoadImageFromFile):
                 f"image {results['img_path']} cannot be loaded: {reason(error)}. "
                 "Restore the file, or take it and its label map out of the data set"
             ) from error
-        results["img"] = image.astype(np.float32) if self.to_float32 else image
+        results["img"] = image.astype(np.float32) if self.to_float32 else resizable(image)
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
 
@@ -157,6 +161,18 @@ def check_image(image: np.ndarray) -> None:
         )
 
 
+def resizable(image: np.ndarray) -> np.ndarray:
+    """An image of a type that a pipeline can resize.
+
+    Args:
+        image (np.ndarray): (H, W, C) or (H, W).
+
+    Returns:
+        np.ndarray: The same; float32 if OpenCV does not resize its type, such as int64.
+    """
+    return image if image.dtype in RESIZABLE else image.astype(np.float32)
+
+
 def reason(error: Exception) -> str:
     """What is wrong with a file, in the words of a user.
 
@@ -172,7 +188,8 @@ def reason(error: Exception) -> str:
             "PIL.Image.MAX_IMAGE_PIXELS in a custom import (predict it by "
             "mmseg_papers.apis.predict_huge_image)"
         )
-    if isinstance(error, (UnidentifiedImageError, cv2.error)):
+    no_image = (UnidentifiedImageError, EOFError, IndexError, cv2.error)
+    if isinstance(error, no_image) or "pickled" in str(error):  # NumPy takes any file for a pickle
         return NO_IMAGE
     return str(error).rstrip(". ")
 
