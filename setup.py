@@ -34,7 +34,7 @@ setup(
     keywords="semantic segmentation, mmsegmentation, hrnet, pytorch",
     python_requires=">=3.10",
     packages=find_packages(include=["mmseg_papers", "mmseg_papers.*"]),
-    package_data={"mmseg_papers": [".mim/*", ".mim/**/*"]},
+    package_data={"mmseg_papers": ["py.typed", ".mim/*", ".mim/**/*"]},
     entry_points={"console_scripts": ["mmseg-papers=mmseg_papers.__main__:main"]},
     # MMSegmentation, MMEngine and MMCV come from one of two lines with different distribution
     # names, so they cannot be requirements: an extra installs the one, a script the other.

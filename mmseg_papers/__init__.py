@@ -1,9 +1,11 @@
 """Semantic-segmentation papers for MMSegmentation: importing registers every module."""
 
+import importlib
 import io
 import sys
 import warnings
 from contextlib import redirect_stdout
+from types import ModuleType
 
 from .stack import installed_line
 
@@ -24,5 +26,13 @@ finally:
     sys.stderr.write(_printed.getvalue().replace("Could not import OneDL\n", ""))
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import ``apis`` when it is asked for; training does without."""
+    if name != "apis":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(".apis", __name__)
+
 
 __all__ = ["LINE", "__version__", "datasets", "engine", "models"]

@@ -91,6 +91,7 @@ def test_installs_and_runs_elsewhere(kind, checkout, fresh, tmp_path):
         .splitlines()[-1]
     )
     assert package.is_relative_to(checkout if kind == "editable" else fresh.parents[1])
+    assert (package / "py.typed").exists()
     mim = package / ".mim"
     assert "configs/hrnetv2/metafile.yaml" in (mim / "model-index.yml").read_text()
     for tree in ("configs", "tools"):

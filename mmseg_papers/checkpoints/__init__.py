@@ -91,6 +91,7 @@ def convert_state_dict(
 __all__ = [
     "CONVERTERS",
     "LICENSES",
+    "WRAPPINGS",
     "convert_state_dict",
     "read_tensorflow_checkpoint",
     "weights_of",

@@ -66,7 +66,8 @@ class SeededTrainLoop(IterBasedTrainLoop):
                     "current",
                     logging.WARNING,
                 )
-        return super().run()
+        super().run()
+        return self.runner.model
 
     def run_iter(self, data_batch: dict) -> None:
         """Seed for the iteration, then train on a batch.

@@ -53,7 +53,7 @@ def conv1x1_of_upsampled_concat(
         bias (Tensor, optional): (O,).
         align_corners (bool): As for ``torch.nn.functional.interpolate``. Default: False.
         min_channels_low (int): Maps with at least so many channels are convolved at their own
-            resolution. Default: :data:`MIN_CHANNELS_LOW`.
+            resolution. Default: 48.
 
     Returns:
         Tensor: (N, O, H_0, W_0), equal to the plain form up to rounding.

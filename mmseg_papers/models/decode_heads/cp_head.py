@@ -22,7 +22,8 @@ class CPHead(BaseDecodeHead):
     Aggregated features V predict, for every position, which of all N positions are of its class:
     the context prior P, one channel of a 1x1 convolution for each position. P gathers the context
     of the same class, P V / N, and 1 - P that of the others, of which the second is the mean of V
-    minus the first. Both join the backbone's map. P itself is supervised by :class:`AffinityLoss`.
+    minus the first. Both join the backbone's map. P itself is supervised by
+    :class:`mmseg_papers.models.losses.AffinityLoss`.
 
     In evaluation P is streamed (:func:`mmseg_papers.ops.context_prior`) and no N x N map exists.
 

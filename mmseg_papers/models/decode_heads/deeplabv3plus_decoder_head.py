@@ -13,9 +13,10 @@ from ..layers import DeepLabV3PlusDecoder, require_plain, select_map
 
 @MODELS.register_module()
 class DeepLabV3PlusDecoderHead(BaseDecodeHead):
-    """Decoder and classifier of DeepLabV3+ on what :class:`ASPPNeck` gives (arXiv:1802.02611).
+    """Decoder and classifier of DeepLabV3+ (arXiv:1802.02611).
 
-    In DSRL the pyramid belongs to the encoder, which both super-resolution branches share.
+    It reads what :class:`mmseg_papers.models.necks.ASPPNeck` gives. In DSRL the pyramid belongs
+    to the encoder, which both super-resolution branches share.
 
     Args:
         in_channels (int): Channels of the pyramid. Default: 256.

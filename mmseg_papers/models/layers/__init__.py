@@ -6,7 +6,7 @@ from .complete_loading import CompleteLoading
 from .configurable import build_upsample, require_layer, require_plain
 from .conv_module import conv_module_layers, norm_and_activate
 from .dense_block import DenseBlock, DenseLayer, DenseTransition
-from .height_attention import HeightAttention
+from .height_attention import HeightAttention, position_index, sinusoid_table
 from .image_channels import check_image_channels
 from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
@@ -50,12 +50,14 @@ __all__ = [
     "fuse_residual_stages",
     "gather_objects",
     "norm_and_activate",
+    "position_index",
     "require_layer",
     "require_plain",
     "reset_convs",
     "select_map",
     "select_streams",
     "set_stride_and_rate",
+    "sinusoid_table",
     "strides_to_rates",
     "warn_of_dead_rates",
 ]

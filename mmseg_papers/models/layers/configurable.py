@@ -48,7 +48,7 @@ def require_plain(options: dict, *names: str) -> None:
 
     Args:
         options (dict): What the head was given for ``mmseg``'s ``BaseDecodeHead``.
-        *names (str): Keys of :data:`PLAIN` that the head does not follow.
+        *names (str): Of ``conv_cfg`` and ``act_cfg``, those that the head does not follow.
 
     Raises:
         ValueError: If one of these asks for another layer.

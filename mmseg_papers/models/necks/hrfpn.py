@@ -36,7 +36,7 @@ class HighResolutionFPN(BaseModule):
         num_outs (int): Levels. Default: 5.
         pooling_type (str): ``'AVG'`` or ``'MAX'``. Default: ``'AVG'``.
         share_conv (bool): One 3x3 conv for all levels instead of one each. Default: False.
-        init_cfg (dict, optional): Default: :data:`PUBLISHED_INIT`.
+        init_cfg (dict, optional): Default: Kaiming's normal for a linear layer; biases 0.
         stride (int): Of the 3x3 convs, 2 in ``mmdet``'s FCOS. Default: 1.
 
     Raises:
