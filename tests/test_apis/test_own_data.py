@@ -160,6 +160,7 @@ def test_keeps_training_steps_that_a_loss_needs():
     config = resolved_config("hrnetv2_w18-small-v2_1xb8-20k_camvid-360x480")
     edge, pack = dict(type="GenerateEdge", edge_width=4), dict(type="PackSegInputs", meta_keys=())
     config.train_dataloader.dataset.pipeline[-1:] = [edge, pack]  # as mmseg's PIDNet
-    pipeline = on_own_data(config, "data/mine", CLASSES).train_dataloader.dataset.pipeline
+    config = on_own_data(config, "data/mine", CLASSES)
+    pipeline = config.train_dataloader.dataset.pipeline
     assert pipeline[-2:] == [edge, pack]
     assert pipeline == config.train_pipeline
