@@ -66,8 +66,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
                     "current",
                     logging.WARNING,
                 )
-        super().run()
-        return self.runner.model
+        return super().run()
 
     def run_iter(self, data_batch: dict) -> None:
         """Seed for the iteration, then train on a batch.

@@ -33,7 +33,7 @@ def upsample_argmax_reference(
     with_confidence: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Plain form of :func:`upsample_argmax`: mmseg's resize, crop, flip, resize, arg max."""
-    y = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    y = logits.to(accumulation_dtype(logits))
     y = F.interpolate(y, size, mode="bilinear", align_corners=align_corners)
     left, right, top, bottom = crop or (0, 0, 0, 0)
     y = y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right]

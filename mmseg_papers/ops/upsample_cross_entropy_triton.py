@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .bilinear import bilinear_taps
+from .precision import accumulation_dtype
 
 FORWARD_COLUMNS = 128
 BACKWARD_COLUMNS = 32
@@ -259,8 +260,7 @@ def _constants(logits: Tensor, class_weight: Tensor | None, label_smoothing: flo
     A tensor, because Triton hands over Python numbers in float32.
     """
     classes = logits.shape[1]
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    factors = torch.empty(3, dtype=dtype, device=logits.device)
+    factors = torch.empty(3, dtype=accumulation_dtype(logits), device=logits.device)
     for i, value in enumerate((1 - label_smoothing, label_smoothing / classes, classes)):
         factors[i].fill_(value)  # on the device: a copy from the host would wait for it
     if class_weight is not None:

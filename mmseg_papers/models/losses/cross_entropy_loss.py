@@ -11,6 +11,8 @@ from mmseg.models.losses.utils import weight_reduce_loss
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ...ops.precision import accumulation_dtype
+
 
 def check_class_weight(class_weight: Sequence[float] | Tensor | None, pred: Tensor) -> None:
     """Refuse weights that are not one for each class.
@@ -61,7 +63,7 @@ def weighted_cross_entropy(
         pred, label, weight=class_weight, reduction="none", ignore_index=ignore_index
     )
     # In half precision a sum over the pixels of a batch would overflow.
-    loss = loss.to(torch.promote_types(loss.dtype, torch.float32))
+    loss = loss.to(accumulation_dtype(loss))
     if reduction == "mean" and avg_factor is None:
         valid = label != ignore_index
         if class_weight is None:

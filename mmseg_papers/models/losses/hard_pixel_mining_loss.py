@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ...ops.precision import accumulation_dtype
 from .pixel_mining_loss import PixelMiningLoss
 
 
@@ -46,6 +46,6 @@ class HardPixelMiningLoss(PixelMiningLoss):
             Tensor: ().
         """
         # In half precision the sum over the pixels of a batch would overflow.
-        pixel_loss = pixel_loss.to(torch.promote_types(pixel_loss.dtype, torch.float32))
+        pixel_loss = pixel_loss.to(accumulation_dtype(pixel_loss))
         hardest = pixel_loss.flatten().topk(int(self.share * pixel_loss.numel())).values
         return self.loss_weight * hardest.sum() / hardest.count_nonzero().clamp(min=1)

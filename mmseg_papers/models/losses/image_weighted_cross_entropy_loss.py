@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...ops.precision import accumulation_dtype
 from ...ops.upsample_cross_entropy import class_indices
 
 
@@ -70,7 +71,7 @@ class ImageWeightedCrossEntropyLoss(nn.Module):
         classes, valid = class_indices(label, pred.shape[1], ignore_index)
         pixel = weights.gather(1, classes.flatten(1)).view(label.shape) * valid
         loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
-        loss = loss.to(torch.promote_types(loss.dtype, torch.float32)) * pixel
+        loss = loss.to(accumulation_dtype(loss)) * pixel
         if weight is not None:
             loss = loss * weight
         divisor = pixel.sum((1, 2)).clamp(min=torch.finfo(torch.float32).tiny)

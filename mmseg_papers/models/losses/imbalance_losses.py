@@ -10,6 +10,7 @@ from mmseg.models.losses.utils import get_class_weight
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...ops.precision import accumulation_dtype
 from ...ops.upsample_cross_entropy import class_indices
 from .cross_entropy_loss import check_class_weight
 
@@ -68,7 +69,7 @@ class SoftDiceLoss(nn.Module):
                 f"logits of {tuple(pred.shape)} need a label of "
                 f"{(len(pred), *pred.shape[2:])}, got {tuple(label.shape)}"
             )
-        pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
+        pred = pred.to(accumulation_dtype(pred))
         index, valid = class_indices(label, max(pred.shape[1], 2), ignore_index)
         counted = valid.to(pred)
         if weight is not None:
@@ -164,7 +165,7 @@ class SoftmaxFocalLoss(nn.Module):
         Returns:
             Tensor: As :meth:`forward`.
         """
-        pixel_loss = pixel_loss.to(torch.promote_types(pixel_loss.dtype, torch.float32))
+        pixel_loss = pixel_loss.to(accumulation_dtype(pixel_loss))
         valid = label != ignore_index
         # -expm1(-CE) is 1 - p_y without cancellation. With gamma < 1 its power has no slope at 0.
         tiny = torch.finfo(pixel_loss.dtype).tiny

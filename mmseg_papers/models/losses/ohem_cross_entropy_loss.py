@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ...ops.precision import accumulation_dtype
 from .cross_entropy_loss import WeightedCrossEntropyLoss
 from .pixel_mining_loss import PixelMiningLoss
 
@@ -69,7 +69,7 @@ class OhemCrossEntropyLoss(PixelMiningLoss, WeightedCrossEntropyLoss):
         """
         valid = label != ignore_index
         # In half precision the mean over the pixels of a batch would overflow.
-        pixel_loss = pixel_loss[valid].to(torch.promote_types(pixel_loss.dtype, torch.float32))
+        pixel_loss = pixel_loss[valid].to(accumulation_dtype(pixel_loss))
         label = label[valid].long()
         probability = pixel_loss.detach().neg().exp()
         if not probability.numel():

@@ -13,6 +13,7 @@ from mmseg.models.utils import resize
 from mmseg.structures import OHEMPixelSampler
 from torch import Tensor, nn
 
+from ...ops.precision import accumulation_dtype
 from ...ops.upsample_cross_entropy import upsample_cross_entropy
 from ..losses.cross_entropy_loss import WeightedCrossEntropyLoss, weighted_cross_entropy
 from ..losses.hard_pixel_mining_loss import HardPixelMiningLoss
@@ -287,5 +288,5 @@ def _loss_modules(head: nn.Module) -> list[nn.Module]:
 def _class_weight(loss: nn.Module, logits: Tensor) -> Tensor | None:
     if loss.class_weight is None:
         return None
-    dtype = torch.promote_types(logits.dtype, torch.float32)
+    dtype = accumulation_dtype(logits)
     return torch.as_tensor(loss.class_weight, dtype=dtype, device=logits.device)
