@@ -56,8 +56,7 @@ def norm_relu_conv1x1(x: Tensor, norm: nn.Module, conv: nn.Conv2d, pool: bool = 
         ValueError: If a batch norm has one value a channel to train on.
     """
     is_plain = is_batch_norm(norm) and is_dense_conv(conv, 1)
-    is_empty = x.numel() == 0 or (pool and min(x.shape[2:]) < 2)
-    if is_traced() or is_empty or not is_plain:
+    if is_traced() or x.numel() == 0 or (pool and min(x.shape[2:]) < 2) or not is_plain:
         return norm_relu_conv1x1_reference(x, norm, conv, pool)
     dtype = autocast_dtype(x)
     batch = Batch.of(x, norm) if norm.training else None

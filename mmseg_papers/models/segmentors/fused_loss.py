@@ -35,7 +35,7 @@ def why_loss_is_not_fused(head: nn.Module) -> str | None:
     Returns:
         str, optional: The reason, for the log; None if nothing does.
     """
-    if overrides(head, "loss") and not hasattr(head, "forward_with_losses"):
+    if _has_own_loss(head):
         return f"{type(head).__name__} has a loss of its own"
     if overrides(head, "loss_by_feat"):
         return f"{type(head).__name__} has a loss_by_feat of its own"
@@ -127,8 +127,15 @@ def check_device(head: nn.Module) -> None:
 
 def _computes_its_losses(head: nn.Module) -> bool:
     """Whether a project's code does, which may use ``loss_decode`` or leave it at its default."""
-    has_own_loss = is_foreign(head, "loss") and not hasattr(head, "forward_with_losses")
+    has_own_loss = is_foreign(head, "loss") and _has_own_loss(head)
     return has_own_loss or is_foreign(head, "loss_by_feat")
+
+
+def _has_own_loss(head: nn.Module) -> bool:
+    """Whether its ``loss`` is another than ``forward_with_losses`` or the base class's."""
+    if hasattr(head, "forward_with_losses"):
+        return is_foreign(head, "loss") and not is_foreign(head, "forward_with_losses")
+    return overrides(head, "loss")
 
 
 def is_foreign(head: nn.Module, method: str) -> bool:

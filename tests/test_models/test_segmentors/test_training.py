@@ -7,6 +7,7 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
 from torch import nn
 
+from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.segmentors import fused_encoder_decoder, fused_loss
 
 from .tiny_models import (
@@ -221,6 +222,16 @@ class OwnLoss(FCNHead):
 @pytest.mark.parametrize("options", [dict(num_classes=1), dict(loss_decode=dict(type="FocalLoss"))])
 def test_a_loss_of_a_project_is_not_judged_by_loss_decode(options):
     assert_same_step(model_config(head(OwnLoss, **options)))
+
+
+def test_a_loss_of_a_project_takes_the_place_of_a_papers():
+    class Halving(CPHead):
+        def loss(self, inputs, batch_data_samples, train_cfg):
+            losses = super().loss(inputs, batch_data_samples, train_cfg)
+            return {name: 0.5 * value for name, value in losses.items()}
+
+    prior = dict(prior_channels=4, prior_size=(5, 6), am_kernel_size=3)
+    assert_same_step(model_config(head(Halving, **prior)))
 
 
 @pytest.mark.parametrize("method", ["forward", "_forward_feature", "_transform_inputs"])
