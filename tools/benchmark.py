@@ -224,11 +224,11 @@ def train_step(
 
     def run() -> list[Tensor | tuple[Tensor, ...]]:
         torch.manual_seed(0)  # HANet shifts positions at random
-        model.zero_grad(set_to_none=True)
         with plain_or_ours(variant), half_precision(compiled):
             loss, _ = model.parse_losses(forward(images, labels, mode="loss"))
         loss.backward()
         gradient = tuple(p.grad for p in model.parameters() if p.grad is not None)
+        model.zero_grad(set_to_none=True)  # what a run leaves does not count as the next one's
         # In bfloat16, rounding grows through a deep random network until gradients compare nothing.
         return [loss.detach()] if compiled else [loss.detach(), gradient]
 

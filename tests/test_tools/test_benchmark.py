@@ -3,12 +3,17 @@
 import importlib.util
 import json
 from functools import partial
+from inspect import getclosurevars
 from pathlib import Path
 
 import pytest
+import torch
+from mmseg.models.backbones import MobileNetV2
+from torch import nn
 
 from mmseg_papers import ops
 from mmseg_papers.apis.configs import packaged_configs, resolved_config
+from mmseg_papers.models.decode_heads import RefineNetHead
 
 FILE = Path(__file__).parents[2] / "tools" / "benchmark.py"
 
@@ -43,6 +48,27 @@ def test_measures_and_writes(benchmark, tmp_path, capsys):
     benchmark.write(results, "stock PyTorch", tmp_path, "ops", threads=1)
     assert len(json.loads((tmp_path / "ops.json").read_text())["results"]) == 4
     assert (tmp_path / "ops.png").exists()
+
+
+def test_a_training_step_leaves_no_gradients(benchmark):
+    """They would be held before the next one, whose memory is measured from there."""
+    blocks, denseaspp, refinenet = (
+        importlib.import_module(f"benchmark_tasks.{name}")
+        for name in ("residual_blocks", "denseaspp", "refinenet")
+    )
+    config = "hrnetv2_w18-small-v1_4xb3-120k_cityscapes-512x1024"
+    for make in (
+        partial(benchmark.train_step, file=config, size=(64, 64), batch=2, compiled=False),
+        partial(blocks.train_step, backbone=MobileNetV2, size=(64, 64)),
+        partial(denseaspp.train_step, size=(64, 64), with_cp=False),
+        partial(refinenet.network, head=RefineNetHead, size=64, training=True),
+    ):
+        run = make("ours", torch.contiguous_format)
+        run()
+        held = getclosurevars(run).nonlocals.values()
+        modules = [module for module in held if isinstance(module, nn.Module)]
+        assert modules
+        assert not [p for module in modules for p in module.parameters() if p.grad is not None]
 
 
 def test_numbers_and_legend_hide_nothing(benchmark, tmp_path, monkeypatch):

@@ -58,12 +58,13 @@ def train_step(
     image = random_map((1, 3, *size), layout)
 
     def run() -> list[Tensor]:
-        model.zero_grad(set_to_none=True)
         loss = model(image).square().mean()
         loss.backward()
         # Rounding grows through so many batch norms (the norms of stock's gradients differ by 2e-4
         # between its own two layouts): the norm of all, where it averages out, is compared.
-        return [loss.detach(), torch.stack([p.grad.norm() for p in model.parameters()]).norm()]
+        norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+        model.zero_grad(set_to_none=True)  # what a run leaves does not count as the next one's
+        return [loss.detach(), norm]
 
     return run
 

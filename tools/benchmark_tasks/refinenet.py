@@ -102,8 +102,8 @@ def network(
         with torch.set_grad_enabled(training):
             scores = decoder(body(inputs))
             if training:
-                decoder.zero_grad(set_to_none=True)
                 scores.square().mean().backward()
+                decoder.zero_grad(set_to_none=True)  # does not count as the next run's
             return [scores.detach()]
 
     def stock() -> list[Tensor]:

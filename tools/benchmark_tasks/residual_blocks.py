@@ -31,12 +31,13 @@ def train_step(
     image = random_map((1, 3, *size), layout)
 
     def run() -> list[Tensor]:
-        network.zero_grad(set_to_none=True)
         with use_references() if variant == "stock" else nullcontext():
             loss = sum(y.square().mean() for y in network(image))
         loss.backward()
         # The norm of all gradients, where the rounding of so many batch norms averages out.
-        return [loss.detach(), torch.stack([p.grad.norm() for p in network.parameters()]).norm()]
+        norm = torch.stack([p.grad.norm() for p in network.parameters()]).norm()
+        network.zero_grad(set_to_none=True)  # what a run leaves does not count as the next one's
+        return [loss.detach(), norm]
 
     return run
 
