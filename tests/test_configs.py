@@ -137,3 +137,14 @@ def test_parameter_counts(name):
 @pytest.mark.parametrize("name", [n for n in NAMES if packaged_configs()[n].parent.name == "hanet"])
 def test_height_attention_has_a_weight_decay_of_its_own(name):
     assert load(name).optim_wrapper.paramwise_cfg.custom_keys.height_attention.decay_mult == 0.2
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if packaged_configs()[n].parent.name == "refinenet"]
+)
+def test_statistics_of_a_refinenets_backbone_stay(name):
+    with torch.device("meta"):
+        backbone = MODELS.build(load(name).model.backbone).train()
+    norms = [m for m in backbone.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert not any(norm.training for norm in norms)

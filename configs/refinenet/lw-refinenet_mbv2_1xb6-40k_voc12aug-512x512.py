@@ -4,6 +4,7 @@ model = dict(
         _delete_=True,
         type="LightWeightMobileNetV2",
         norm_cfg=dict(type="BN", requires_grad=True),
+        norm_eval=True,
         init_cfg=dict(type="Pretrained", checkpoint="mmcls://mobilenet_v2"),
     ),
     decode_head=dict(

@@ -18,6 +18,21 @@ train_pipeline = [
     dict(type="GaussianBlur"),
     dict(type="PackRowPosition"),
 ]
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [dict(type="Resize", scale_factor=ratio, keep_ratio=True) for ratio in (0.5, 1.0, 2.0)],
+            [
+                dict(type="RandomFlip", prob=0.0, direction="horizontal"),
+                dict(type="RandomFlip", prob=1.0, direction="horizontal"),
+            ],
+            [dict(type="LoadAnnotations", num_classes=19)],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]
 train_dataloader = dict(
     sampler=dict(_delete_=True, type="ClassUniformSampler"),
     dataset=dict(
