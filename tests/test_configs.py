@@ -39,10 +39,10 @@ def heads(config):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_trains_and_evaluates(name, tmp_path, monkeypatch):
-    # A run formats its config four times, which would take a third of this test.
-    monkeypatch.setattr(Config, "pretty_text", property(repr))
     config = shrink(load(name), tmp_path, **OPTIONS.get(packaged_configs()[name].parent.name, {}))
     config.model = without_pretrained(config.model)
+    # A run formats its config four times, which would take a third of this test; once is enough.
+    monkeypatch.setattr(Config, "pretty_text", config.pretty_text)
     runner = Runner.from_cfg(config)
     with_gradient = set()
     trained = {n: p for n, p in runner.model.named_parameters() if p.requires_grad}

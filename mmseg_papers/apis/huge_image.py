@@ -217,7 +217,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each codec has its own
-        if "imagecodecs" in str(error):
+        if not isinstance(error, OSError) and "imagecodecs" in str(error):  # which names the file
             raise ImportError(
                 f"{path} cannot be decompressed: {error}: pip install imagecodecs"
             ) from error

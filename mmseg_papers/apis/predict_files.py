@@ -14,7 +14,7 @@ import numpy as np
 from rich.progress import track
 
 from ..datasets.folder import IMAGE_SUFFIXES
-from .predictor import Prediction, Predictor
+from .predictor import Prediction, Predictor, check_opacity
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 #: MPEG-4's largest numerator of a frame rate.
@@ -117,6 +117,7 @@ def predict_files(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_opacity(opacity)
     files, folder = _listed(files), Path(folder)
     names: dict[str, Path] = {}
     for file in files:

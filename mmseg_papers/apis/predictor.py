@@ -57,8 +57,7 @@ class Prediction:
             ValueError: If ``opacity`` is outside 0 to 1, the image has another size, or ``bands``
                 names a channel that it lacks.
         """
-        if not 0 <= opacity <= 1:
-            raise ValueError(f"opacity must be in [0, 1], got {opacity}")
+        check_opacity(opacity)
         if image.shape[:2] != self.labels.shape:
             raise ValueError(
                 f"the image must have the size of its label map, (H, W) = {self.labels.shape}, "
@@ -91,6 +90,19 @@ class Prediction:
                 row["confidence"] = float(self.confidence[self.labels == i].mean())
             rows.append(row)
         return rows
+
+
+def check_opacity(opacity: float) -> None:
+    """Refuse an opacity that is no share.
+
+    Args:
+        opacity (float): Of an overlay's colours.
+
+    Raises:
+        ValueError: If it is outside 0 to 1.
+    """
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be in [0, 1], got {opacity}")
 
 
 class Predictor:
@@ -271,7 +283,8 @@ def dataset_meta(dataset: ConfigDict) -> dict:
     own = {key: dataset[key] for key in ("classes", "palette") if dataset.get(key) is not None}
     if dataset.get("label_colors") is not None:
         own.setdefault("palette", dataset["label_colors"])
-    cls = DATASETS.get(dataset["type"])
+    cls = dataset["type"]
+    cls = cls if isinstance(cls, type) else DATASETS.get(cls)
     if cls is None:
         raise ValueError(
             f"data set {dataset['type']!r} is not registered"

@@ -50,10 +50,11 @@ class FiniteLossHook(Hook):
         wrong = [f"{n} is {v}" for n, v in values.items() if not math.isfinite(v)]
         if not wrong:
             return
-        images = [sample.get("img_path", "?") for sample in data_batch["data_samples"]]
+        samples = (data_batch or {}).get("data_samples", ())
+        images = ", ".join(sample.get("img_path", "?") for sample in samples) or "unknown"
         raise FloatingPointError(
-            f"{', '.join(wrong)} in iteration {runner.iter + 1}, with the images "
-            f"{', '.join(images)}. The last checkpoint is from before that. {CURE}"
+            f"{', '.join(wrong)} in iteration {runner.iter + 1}, with the images {images}. The "
+            f"last checkpoint is from before that. {CURE}"
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

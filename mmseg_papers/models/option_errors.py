@@ -123,8 +123,8 @@ def _unknown_option(error: Exception, config: dict, place: str) -> str | None:
     if found is None:
         return None
     option = found[1]
-    if option == "pretrained" and config.get(option):  # mmseg's segmentors hand it to the backbone
-        return (
+    if option == "pretrained" and config.get(option) and "backbone" in config:
+        return (  # mmseg's segmentors hand it to the backbone
             f"{place}.pretrained: {config['backbone']['type']} takes none; set "
             f"{place}.pretrained=None, since its weights are another backbone's, and give "
             f"{place}.backbone.init_cfg"

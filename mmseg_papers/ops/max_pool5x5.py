@@ -239,12 +239,15 @@ class _MaxPool5x5(torch.autograd.Function):
     def forward(ctx, x, with_code):
         out, code = _max_pool5x5(x, with_code)
         ctx.save_for_backward(code)
+        ctx.set_materialize_grads(False)  # zeros for the map that is not differentiable
         ctx.mark_non_differentiable(code)
         return out, code
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, _):
+        if grad is None:
+            return None, None
         return _max_pool5x5_backward(grad, *ctx.saved_tensors), None
 
 

@@ -172,12 +172,15 @@ class _StripGate(torch.autograd.Function):
     def forward(ctx, x, row, column, weight, bias, keeps_gate):
         out, gate = _strip_gate(x, row, column, weight, bias, keeps_gate)
         ctx.save_for_backward(x, row, column, weight, gate)
+        ctx.set_materialize_grads(False)  # zeros for the map that is not differentiable
         ctx.mark_non_differentiable(gate)
         return out, gate
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, _):
+        if grad is None:
+            return (None,) * 6
         return *_strip_gate_backward(grad, *ctx.saved_tensors), None
 
 

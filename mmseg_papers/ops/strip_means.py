@@ -7,7 +7,6 @@ from torch import Tensor
 
 from .export import is_exporting
 from .layout import is_channels_last, layout
-from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, check_floating_point
 from .triton_device import runs_triton
 
@@ -78,7 +77,6 @@ class _StripMeans(torch.autograd.Function):
         return _strip_means(x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_row, grad_column):
         grad = grad_row / grad_column.shape[3] + grad_column / grad_row.shape[2]
         return grad.contiguous(memory_format=ctx.layout)

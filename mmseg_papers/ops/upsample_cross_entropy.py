@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .bilinear import bilinear_taps
-from .export import is_exporting
+from .export import is_exporting, is_traced
 from .once_differentiable import graph_anchor, once_differentiable
 from .precision import accumulation_dtype, check_floating_point, no_autocast
 from .triton_device import runs_triton
@@ -413,11 +413,11 @@ def class_indices(label: Tensor, classes: int, ignore_index: int) -> tuple[Tenso
 
     Raises:
         ValueError: If a label is neither a class nor ``ignore_index``; on a CPU only, as looking
-            would stall a GPU's queue.
+            would stall a GPU's queue, and not while a graph is written.
     """
     valid = label != ignore_index
     index = label.masked_fill(~valid, 0)
-    if index.device.type == "cpu" and index.numel() > 0:
+    if index.device.type == "cpu" and index.numel() > 0 and not is_traced():
         for value in (int(v) for v in index.aminmax()):
             if not 0 <= value < classes:
                 raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmseg.datasets.transforms import LoadImageFromNDArray
 from mmseg.registry import MODELS
 from PIL import Image
@@ -25,6 +25,8 @@ from mmseg_papers.apis import (
 )
 from mmseg_papers.apis import predictor as predictor_module
 from mmseg_papers.apis.huge_image import WindowReader
+from mmseg_papers.apis.predictor import dataset_meta
+from mmseg_papers.datasets import CamVidDataset
 from mmseg_papers.datasets.transforms.loading import StrictLoadImageFromFile
 
 CLASSES = ("dark", "green", "red")
@@ -265,6 +267,15 @@ def test_files_folders_patterns_videos(checkpoint, tmp_path, capsys):
     video = cv2.VideoCapture(str(out / "overlay" / "c.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     assert "a.png: dark 50%" in capsys.readouterr().out
+
+
+def test_a_bad_opacity_harms_no_film(predictor, tmp_path):
+    write_video(tmp_path / "a.avi", 3)
+    predict_files(predictor, [tmp_path / "a.avi"], tmp_path / "out")
+    before = (tmp_path / "out" / "overlay" / "a.mp4").read_bytes()
+    with pytest.raises(ValueError, match=r"opacity must be in .*got 50"):
+        predict_files(predictor, [tmp_path / "a.avi"], tmp_path / "out", opacity=50)
+    assert (tmp_path / "out" / "overlay" / "a.mp4").read_bytes() == before
 
 
 @pytest.mark.parametrize(("rate", "written"), [(29.97, 29.97), (239.234, 239.23)])
@@ -607,3 +618,7 @@ def test_huge_image_refuses(predictor, checkpoint, tmp_path):
     resizing.test_dataloader.dataset.pipeline.insert(1, dict(type="Resize", scale=(64, 64)))
     with pytest.raises(ValueError, match="Resize, which would resize every window"):
         predict_huge_image(Predictor(resizing, checkpoint, "cpu"), "a.tif", tmp_path / "b.tif")
+
+
+def test_a_data_set_that_is_a_class():
+    assert dataset_meta(ConfigDict(type=CamVidDataset)) == CamVidDataset.METAINFO

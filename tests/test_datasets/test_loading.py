@@ -7,6 +7,7 @@ import tifffile
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 
+from mmseg_papers.apis.huge_image import WindowReader
 from mmseg_papers.datasets import StrictLoadAnnotations, StrictLoadImageFromFile
 
 
@@ -188,3 +189,25 @@ def test_colour_augmentation_names_image_and_channels(shape):
         Compose([dict(type="PhotoMetricDistortion")])(results)
     results["img"] = np.full((9, 7, 3), 100, np.uint8)
     assert Compose([dict(type="PhotoMetricDistortion")])(results)["img"].shape == (9, 7, 3)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint32", "float32"])
+def test_values_of_a_picture_stay_as_mmcv_reads_them(tmp_path, dtype):
+    largest = 2**20 if dtype == "float32" else np.iinfo(dtype).max
+    array = largest - np.arange(12, dtype=dtype).reshape(3, 4)
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    options, results = dict(color_type="unchanged"), dict(img_path=str(tmp_path / "a.tif"))
+    got, expected = (
+        loading(**options)(dict(results))["img"]
+        for loading in (StrictLoadImageFromFile, LoadImageFromFile)
+    )
+    assert got.dtype == expected.dtype
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", ["pickled/a.png", "imagecodecs/a.npy"])
+def test_words_of_a_path_are_no_reason(tmp_path, name):
+    with pytest.raises(ValueError, match="No such file"):
+        StrictLoadImageFromFile()(dict(img_path=str(tmp_path / name)))
+    with pytest.raises(ValueError, match="No such file"):
+        WindowReader(tmp_path / name)

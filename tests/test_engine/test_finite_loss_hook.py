@@ -84,8 +84,10 @@ def test_losses_of_a_train_step_of_its_own():
             hub.update_scalar(f"train/{name}", output)  # as RuntimeInfoHook
         if value == 1:
             hook.after_train_iter(runner, 0, batch, outputs)
-    with pytest.raises(FloatingPointError, match=r"^loss_g is nan in iteration 7, .* a\.png\."):
-        hook.after_train_iter(runner, 0, batch, outputs)
+    for data, images in ((batch, "a.png"), (dict(inputs=[1]), "unknown")):
+        message = rf"^loss_g is nan in iteration 7, with the images {images}\."
+        with pytest.raises(FloatingPointError, match=message):
+            hook.after_train_iter(runner, 0, data, outputs)
 
 
 def test_state_that_is_no_tensor():

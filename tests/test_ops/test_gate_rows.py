@@ -72,6 +72,19 @@ def test_constant_map_becomes_one_of_rows():
     torch.testing.assert_close(mean, y[..., 0])
 
 
+@pytest.mark.torch_2_4
+@pytest.mark.parametrize("with_mean", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_compiles_without_a_graph_break(layout, with_mean):
+    torch._dynamo.reset()
+    compiled = torch.compile(gate_rows, fullgraph=True, dynamic=True, backend="aot_eager")
+    for shape in ((2, 3, 4, 5), (2, 3, 6, 7)):
+        tensors = inputs(shape, layout)
+        results = [f(*tensors, with_mean) for f in (compiled, gate_rows_reference)]
+        torch.testing.assert_close(*results)
+        torch.testing.assert_close(*(torch.autograd.grad(loss(r), tensors) for r in results))
+
+
 @pytest.mark.torch_2_5
 @pytest.mark.parametrize("with_mean", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)

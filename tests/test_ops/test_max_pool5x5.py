@@ -118,6 +118,15 @@ def test_compiles_without_a_graph_break(layout):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_backward_pass_makes_no_zeros(layout):
+    """As PyTorch would for the output that has no gradient."""
+    y = max_pool5x5(torch.randn(2, 3, 6, 7).contiguous(memory_format=layout).requires_grad_())
+    with torch.profiler.profile() as profiler:
+        y.backward(torch.randn_like(y))
+    assert "aten::zeros" not in {event.key for event in profiler.key_averages()}
+
+
 @pytest.mark.torch_2_5
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_operators_are_registered_as_torch_wants(layout):

@@ -156,6 +156,15 @@ def test_compiles_without_a_graph_break(memory_format):
     assert_same_gradients(ours, plain, tensors)
 
 
+@pytest.mark.parametrize("memory_format", LAYOUTS)
+def test_the_backward_pass_makes_no_zeros(memory_format):
+    """As PyTorch would for the output that has no gradient."""
+    y = strip_gate(*inputs(SIZES[0], memory_format))
+    with torch.profiler.profile() as profiler:
+        y.backward(torch.randn_like(y))
+    assert "aten::zeros" not in {event.key for event in profiler.key_averages()}
+
+
 @pytest.mark.torch_2_5
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 def test_operators_are_registered_as_torch_wants(memory_format):

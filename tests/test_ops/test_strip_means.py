@@ -74,6 +74,11 @@ def test_refusals(x, error, message):
         strip_means(x)
 
 
+def test_second_derivative():
+    x = random_map((2, 3, 4, 5), torch.contiguous_format).double().detach().requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: [y.square() for y in strip_means(x)], x)
+
+
 @pytest.mark.torch_2_4
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 def test_compiles_without_a_graph_break(memory_format):

@@ -49,9 +49,9 @@ class StrictLoadImageFromFile(LoadImageFromFile):
     are, by tifffile, TIFF files with more than four channels, in one page or one a page; with a
     sample beside grey or colours that is no alpha (ExtraSamples 0); with an alpha sample for
     ``color_type='unchanged'`` (OpenCV multiplies the colours by it); and those that Pillow does not
-    know. What OpenCV cannot resize, such as int64, becomes float32. Arguments are those of
-    ``mmcv``'s ``LoadImageFromFile``; other images with other channels than BGR need
-    ``color_type='unchanged'`` (or ``'grayscale'``).
+    know. Of what these two read, values that OpenCV cannot resize, such as int64, become float32.
+    Arguments are those of ``mmcv``'s ``LoadImageFromFile``; other images with other channels than
+    BGR need ``color_type='unchanged'`` (or ``'grayscale'``).
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -83,7 +83,7 @@ class StrictLoadImageFromFile(LoadImageFromFile):
                 f"image {results['img_path']} cannot be loaded: {reason(error)}. "
                 "Restore the file, or take it and its label map out of the data set"
             ) from error
-        results["img"] = image.astype(np.float32) if self.to_float32 else resizable(image)
+        results["img"] = image.astype(np.float32) if self.to_float32 else image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
 
@@ -91,7 +91,7 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         """Load a NumPy file or a TIFF of bands; None for a TIFF that is a picture."""
         content = io.BytesIO(fileio.get(path, backend_args=self.backend_args))
         if path.lower().endswith(".npy"):
-            return np.load(content, allow_pickle=False)
+            return resizable(np.load(content, allow_pickle=False))
         with contextlib.suppress(UnidentifiedImageError), Image.open(content) as picture:
             if getattr(picture, "n_frames", 1) == 1 and not has_bands(picture, self.color_type):
                 return None
@@ -188,8 +188,9 @@ def reason(error: Exception) -> str:
             "PIL.Image.MAX_IMAGE_PIXELS in a custom import (predict it by "
             "mmseg_papers.apis.predict_huge_image)"
         )
-    no_image = (UnidentifiedImageError, EOFError, IndexError, cv2.error)
-    if isinstance(error, no_image) or "pickled" in str(error):  # NumPy takes any file for a pickle
+    # NumPy takes any file for a pickle.
+    is_pickle = isinstance(error, ValueError) and "pickled" in str(error)
+    if is_pickle or isinstance(error, (UnidentifiedImageError, EOFError, IndexError, cv2.error)):
         return NO_IMAGE
     return str(error).rstrip(". ")
 

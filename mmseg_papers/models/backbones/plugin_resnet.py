@@ -55,7 +55,7 @@ class PluginResNetV1c(CompleteLoading, TrainReturnsSelf, ResNetV1c):
         for cfg in (kwargs.get("conv_cfg"), kwargs.get("norm_cfg")):
             require_layer(cfg)
         super().__init__(depth=depth, plugins=plugins, **kwargs)
-        self.optional_children = tuple(
+        self.optional_children += tuple(
             f"{stage}.{index}.{name}"
             for stage in self.res_layers
             for index, block in enumerate(getattr(self, stage))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import torch
@@ -27,16 +27,18 @@ class CompleteLoading(nn.Module):
     channels share the sum of the three. So C equal channels give what three equal ones did.
     """
 
-    #: Submodules that a file may lack as a whole: what a model adds to a published backbone.
+    #: Submodules that a file may lack as a whole: what a model adds to a published backbone, on top
+    #: of what its bases add.
     optional_children: tuple[str, ...] = ()
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args, **kwargs
     ) -> None:
         missing, misfits = [], []
+        of_bases = (vars(base).get("optional_children", ()) for base in type(self).__mro__)
         absent = tuple(
             f"{child}."
-            for child in self.optional_children
+            for child in {*self.optional_children, *chain(*of_bases)}
             if not any(key.startswith(f"{prefix}{child}.") for key in state_dict)
         )
         for name, tensor in self.state_dict().items():

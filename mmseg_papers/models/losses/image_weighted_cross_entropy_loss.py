@@ -68,7 +68,8 @@ class ImageWeightedCrossEntropyLoss(nn.Module):
             ValueError: If a label is neither a class nor ``ignore_index`` (CPU only).
         """
         weights = image_class_weights(label, pred.shape[1], ignore_index)
-        classes, valid = class_indices(label, pred.shape[1], ignore_index)
+        valid = label != ignore_index
+        classes = torch.where(valid, label, 0)
         pixel = weights.gather(1, classes.flatten(1)).view(label.shape) * valid
         loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
         loss = loss.to(accumulation_dtype(loss)) * pixel

@@ -133,9 +133,12 @@ def _computes_its_losses(head: nn.Module) -> bool:
 
 def _has_own_loss(head: nn.Module) -> bool:
     """Whether its ``loss`` is another than ``forward_with_losses`` or the base class's."""
-    if hasattr(head, "forward_with_losses"):
-        return is_foreign(head, "loss") and not is_foreign(head, "forward_with_losses")
-    return overrides(head, "loss")
+    for owner in (head, *type(head).__mro__):
+        if "forward_with_losses" in vars(owner):
+            return False
+        if "loss" in vars(owner):
+            return overrides(head, "loss")
+    return True
 
 
 def is_foreign(head: nn.Module, method: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import bin_rows, gate_rows
+from ...ops.export import is_traced
 from ..layers.height_attention import PADDING, HeightAttention, position_index, row_positions
 from ..option_errors import naming_options
 from .end_point import EndPoint
@@ -65,8 +65,7 @@ class HeightAttentionMixin:
         **kwargs: As for the segmentor.
 
     Raises:
-        ValueError: If there are no places, a source or target does not exist (lists near names), or
-            it lies inside a module whose maps are recomputed in the backward pass (``with_cp``).
+        ValueError: If there are no places, or a source or target does not exist; lists near names.
     """
 
     def __init__(self, *args, height_attention: dict, **kwargs) -> None:
@@ -87,7 +86,6 @@ class HeightAttentionMixin:
             for kind, points in (("source", self._sources), ("target", self._targets)):
                 option = f"height_attention.places[{i}].{kind}"
                 points.append(EndPoint.parse(options.pop(kind), self, option))
-                _check_runs_once(points[-1], self, option)
             with naming_options(options, f"model.height_attention.places[{i}]"):
                 layers.append(HeightAttention(**options))
         self.height_attention = nn.ModuleList(layers)
@@ -134,6 +132,7 @@ class HeightAttentionMixin:
     def _capture(self, i: int, value: Tensor | tuple) -> None:
         """Pool the source of place ``i`` where it appears."""
         layer, source = self.height_attention[i], self._sources[i]
+        _check_runs_once(source, f"height_attention.places[{i}].source")
         parts = source.parts(value)
         _check_channels(source, parts, layer.low_channels, f"places[{i}].low_channels")
         self._passing.pooled[i] = torch.cat([layer.pool(part) for part in parts], dim=1)
@@ -141,6 +140,7 @@ class HeightAttentionMixin:
     def _gate(self, i: int, value: Tensor | tuple) -> Tensor | tuple:
         """Gate the target of place ``i`` where it appears."""
         layer, target = self.height_attention[i], self._targets[i]
+        _check_runs_once(target, f"height_attention.places[{i}].target")
         if i not in self._passing.pooled:
             raise RuntimeError(
                 f"height_attention.places[{i}]: source {self._sources[i].name!r} is not computed "
@@ -246,16 +246,15 @@ def _rows(inputs: Tensor, data_samples: list | None, is_training: bool) -> Tenso
     return torch.stack([F.pad(r, (0, height - len(r)), value=PADDING) for r in rows])
 
 
-def _check_runs_once(point: EndPoint, model: nn.Module, option: str) -> None:
-    """Refuse a place that PyTorch computes again in the backward pass, after the gates' pass."""
-    for path in accumulate(point.module.split(".")[:-1], "{}.{}".format):
-        owner = model.get_submodule(path)
-        # Backbones and stages only hand the option on to their blocks.
-        if getattr(owner, "with_cp", False) and "checkpoint" in owner.forward.__code__.co_names:
-            raise ValueError(
-                f"{option}: {point.name} is computed twice in training, since {path} has "
-                f"with_cp=True; name {path} itself or a place outside, or set with_cp=False"
-            )
+def _check_runs_once(point: EndPoint, option: str) -> None:
+    """Refuse a place that checkpointing computes again, after the gates' pass has ended."""
+    in_backward = not is_traced() and torch._C._current_graph_task_id() != -1
+    if in_backward:
+        raise RuntimeError(
+            f"{option}: {point.name} is computed again in the backward pass, since a module around "
+            "it is checkpointed (with_cp, activation_checkpointing), and gets no gate there; name "
+            "that module itself or a place outside, or do not checkpoint it"
+        )
 
 
 def _check_channels(point: EndPoint, parts: list[Tensor], channels: int, option: str) -> None:

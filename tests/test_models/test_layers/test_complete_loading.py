@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmseg_papers.models.backbones import HighResolutionNet
+from mmseg_papers.models.backbones import AtrousResNet, HighResolutionNet, PluginResNetV1c
 
 
 def save(path, state_dict):
@@ -62,6 +62,25 @@ def test_layers_that_a_subclass_adds(weights):
         net.load_state_dict(weights, strict=False)
     net.optional_children = ("attention",)
     net.load_state_dict(weights, strict=False)
+
+
+CONTEXT = dict(cfg=dict(type="ContextBlock", ratio=0.25), position="after_conv3")
+
+
+@pytest.mark.parametrize(
+    ("base", "options"),
+    [(AtrousResNet, dict(num_blocks=5)), (PluginResNetV1c, dict(plugins=[CONTEXT]))],
+)
+def test_a_subclass_adds_to_what_its_base_adds(base, options):
+    class Added(base):
+        optional_children = ("attention",)
+
+        def __init__(self, **kwargs):
+            super().__init__(depth=50, base_channels=4, **kwargs)
+            self.attention = torch.nn.Conv2d(16, 16, 1)
+
+    weights = base(depth=50, base_channels=4).state_dict()
+    Added(**options).load_state_dict(weights, strict=False)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 12])

@@ -156,3 +156,13 @@ def test_focal_loss_refuses_other_numbers_of_class_weights(weights):
 def test_bad_options(config, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(config)
+
+
+@pytest.mark.torch_2_4
+@pytest.mark.parametrize("kind", ["SoftDiceLoss", "ImageWeightedCrossEntropyLoss"])
+def test_compiles_without_a_graph_break(kind):
+    torch._dynamo.reset()
+    pred, label = batch(3)
+    loss = MODELS.build(dict(type=kind))
+    got = torch.compile(loss, fullgraph=True, backend="eager")(pred, label, ignore_index=255)
+    torch.testing.assert_close(got, loss(pred, label, ignore_index=255))

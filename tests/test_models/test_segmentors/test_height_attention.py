@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from mmseg.registry import MODELS
 
 from mmseg_papers.models.layers.height_attention import position_index, row_positions
@@ -213,6 +214,23 @@ def test_checkpointed_blocks_as_places():
         model(images(2), labelled(2), mode="loss")["decode.loss_ce"].backward()
         gradients.append([p.grad for p in model.parameters()])
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("target", ["backbone.layer4.0.conv2", "backbone.layer4.0.conv1"])
+def test_places_inside_a_checkpointed_module(target):
+    """Their gates would be computed again without the rows' positions, and teach wrongly."""
+    source = target if target.endswith("2") else "backbone.layer3.1"
+    channels = 64 if target.endswith("2") else 32
+    place = dict(source=source, target=target, low_channels=channels, high_channels=64)
+    backbone = dict(type="ResNetV1c", depth=18, base_channels=8)
+    config = model_config(head(in_channels=64, in_index=3), backbone=backbone)
+    config.type = "HeightAttentionEncoderDecoder"
+    config.height_attention = dict(places=[place], position=None)
+    model = MODELS.build(config)
+    turn_on_activation_checkpointing(model, "backbone.layer4")
+    loss = model(images(2), labelled(2), mode="loss")["decode.loss_ce"]
+    with pytest.raises(RuntimeError, match=r"places\[0\]\.\w+: backbone\.layer4.*checkpointed"):
+        loss.backward()
 
 
 def test_a_place_of_the_auxiliary_head():

@@ -224,8 +224,23 @@ def test_a_loss_of_a_project_is_not_judged_by_loss_decode(options):
     assert_same_step(model_config(head(OwnLoss, **options)))
 
 
-def test_a_loss_of_a_project_takes_the_place_of_a_papers():
-    class Halving(CPHead):
+class OwnPart(CPHead):
+    """A project's head with other losses besides."""
+
+    def forward_with_losses(self, inputs, data_samples):
+        scores, losses = super().forward_with_losses(inputs, data_samples)
+        return scores, {name: 2 * value for name, value in losses.items()}
+
+
+def test_a_part_of_the_losses_of_a_project(paths):
+    prior = dict(prior_channels=4, prior_size=(5, 6), am_kernel_size=3)
+    assert_same_step(model_config(head(OwnPart, **prior)))
+    assert paths[0].endswith("fused operation")
+
+
+@pytest.mark.parametrize("base", [CPHead, OwnPart])
+def test_a_loss_of_a_project_takes_the_place_of_a_papers(base):
+    class Halving(base):
         def loss(self, inputs, batch_data_samples, train_cfg):
             losses = super().loss(inputs, batch_data_samples, train_cfg)
             return {name: 0.5 * value for name, value in losses.items()}
