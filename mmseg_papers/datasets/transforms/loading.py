@@ -49,9 +49,9 @@ class StrictLoadImageFromFile(LoadImageFromFile):
     are, by tifffile, TIFF files with more than four channels, in one page or one a page; with a
     sample beside grey or colours that is no alpha (ExtraSamples 0); with an alpha sample for
     ``color_type='unchanged'`` (OpenCV multiplies the colours by it); and those that Pillow does not
-    know. Of what these two read, values that OpenCV cannot resize, such as int64, become float32.
-    Arguments are those of ``mmcv``'s ``LoadImageFromFile``; other images with other channels than
-    BGR need ``color_type='unchanged'`` (or ``'grayscale'``).
+    know. What OpenCV cannot resize in a NumPy file, such as int64, becomes float32. Arguments are
+    those of ``mmcv``'s ``LoadImageFromFile``; other images with other channels than BGR need
+    ``color_type='unchanged'`` (or ``'grayscale'``).
     """
 
     def transform(self, results: dict) -> dict | None:
