@@ -168,8 +168,9 @@ SMALL_DEEPLAB = {
 
 def test_deeplab_has_one_option_for_the_output_stride_and_a_second_step(tmp_path):
     """The first step's weights are tested at another output stride, and trained on there."""
-    configs, name = packaged_configs(), "deeplabv3_r101-mg124{}_4xb4-30k_voc12aug-513x513"
-    first = shrink(Config.fromfile(configs[name.format("")]), tmp_path / "first", **SMALL_DEEPLAB)
+    configs, name = packaged_configs(), "deeplabv3_r101-mg124{}_4xb4-30k_voc12{}-513x513"
+    first = Config.fromfile(configs[name.format("", "aug")])
+    first = shrink(first, tmp_path / "first", **SMALL_DEEPLAB)
     file, checkpoint = tmp_path / "config.py", tmp_path / "first.pth"
     first.dump(file)
     runner = Runner.from_cfg(first)
@@ -194,7 +195,7 @@ def test_deeplab_has_one_option_for_the_output_stride_and_a_second_step(tmp_path
     )
     assert re.search(r"aAcc: ([\d.]+)", log)[1] == f"{found[8]:.4f}"
 
-    second = Config.fromfile(configs[name.format("-os8-frozen-bn")])
+    second = Config.fromfile(configs[name.format("-os8-frozen-bn", "-trainval")])
     options = dict(SMALL_DEEPLAB, load_from=str(checkpoint))
     runner = Runner.from_cfg(shrink(second, tmp_path / "second", **options))
     runner.train()
