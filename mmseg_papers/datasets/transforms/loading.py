@@ -76,6 +76,8 @@ class StrictLoadImageFromFile(LoadImageFromFile):
                     return super().transform(results)
                 image = self._decode(fileio.get(path, backend_args=self.backend_args))
             check_image(image)
+            if path.lower().endswith(".npy"):
+                image = resizable(image)
         except (*UNREADABLE, Image.DecompressionBombError) as error:
             if self.ignore_empty:
                 return None
@@ -91,7 +93,7 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         """Load a NumPy file or a TIFF of bands; None for a TIFF that is a picture."""
         content = io.BytesIO(fileio.get(path, backend_args=self.backend_args))
         if path.lower().endswith(".npy"):
-            return resizable(np.load(content, allow_pickle=False))
+            return np.load(content, allow_pickle=False)
         with contextlib.suppress(UnidentifiedImageError), Image.open(content) as picture:
             if getattr(picture, "n_frames", 1) == 1 and not has_bands(picture, self.color_type):
                 return None
