@@ -51,5 +51,10 @@ def _samples(source: Path, members: list[tuple[str, Path]]) -> Iterator[Sample]:
         yield split, frame.stem, frame, np.where(label == VOID, 255, label)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     run(convert, __doc__, "data/camvid", source="the tutorial's folder CamVid")
+
+
+if __name__ == "__main__":
+    main()

@@ -81,5 +81,10 @@ def within_border(image: np.ndarray) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     run(convert, __doc__, "data/nyudv2", source="folder with the three .mat files")
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,8 @@ def _samples(parts: Path, voc: Path, members: list[tuple[str, str]]) -> Iterator
         yield split, name, image, np.array(Image.open(label))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     run(
         convert,
         __doc__,
@@ -60,3 +61,7 @@ if __name__ == "__main__":
         parts="folder pascal_person_part",
         voc="folder VOC2010",
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -75,5 +75,10 @@ def within(path: str) -> str:
     return path.partition("/SUNRGBD/")[2].rstrip("/")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     run(convert, __doc__, "data/sunrgbd", source="folder with SUNRGBD and SUNRGBDtoolbox")
+
+
+if __name__ == "__main__":
+    main()
