@@ -2,12 +2,13 @@
 
     python tools/benchmark.py ops [NAME ..]
     python tools/benchmark.py model CONFIG [--size H W] [--only train | evaluate]
+    python tools/benchmark.py memory CONFIG [CONFIG ..] [--size H W]
 
 The baseline runs in both memory layouts; a ratio is against the faster of the two. Results are
 checked against the baseline's in the same run. Of a model, the baseline is of mmseg's components
 where it has them; what it lacks are ours in plain formulas, and the table's title names them.
 Writes a JSON file and a plot to --out. More options: --threads, --repeats; model also takes
---compiled.
+--compiled. memory takes two training steps of each and no time, so that large crops are no trouble.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -193,6 +197,24 @@ def build_model(config: Config, variant: str, layout: torch.memory_format) -> to
     return built.to(device()).to(memory_format=layout)
 
 
+def image_size(config: Config, size: list[int] | None) -> tuple[int, int]:
+    """The given size, or by default a config's crop, on which both variants compute the same.
+
+    Raises:
+        ValueError: If the config has no model or no crop, or mmseg's HRNet differs at this size.
+    """
+    require_parts(config, "model")
+    stock_backbone = stock_model(config.model).backbone.type
+    divisor = 32 if stock_backbone == "HRNet" != config.model.backbone.type else 1
+    if size is None and "crop_size" not in config:
+        raise ValueError(f"{config.filename} has no crop_size; give --size")
+    if size is None:
+        return tuple(-(-n // divisor) * divisor for n in config.crop_size)
+    if any(n % divisor for n in size):
+        raise ValueError("mmseg's HRNet resizes differently unless --size are multiples of 32")
+    return tuple(size)
+
+
 def samples(config: Config, size: tuple[int, int], batch: int) -> list[SegDataSample]:
     """Random labels in blocks of 32 pixels."""
     heads = config.model.decode_head
@@ -331,6 +353,41 @@ def measure_memory(task: Task, variant: str, layout: str, threads: int) -> float
     return (status_kib("VmHWM") - before) / 2**10
 
 
+def peaks(task: Task, keys: list[tuple[str, str]], threads: int) -> dict[tuple[str, str], float]:
+    """:func:`measure_memory` of each variant and layout."""
+    # Freed memory goes back to the system at once, so that the peak above it is the run's own.
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    extra = {}
+    for key in keys:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            try:
+                extra[key] = pool.submit(measure_memory, task, *key, threads).result()
+            except BrokenProcessPool as error:
+                raise RuntimeError(
+                    f"{task.name}, {' '.join(key)}: the process was killed, as when memory runs "
+                    "out; give a smaller --size or --batch"
+                ) from error
+    return extra
+
+
+def memory_of_training(file: str, size: tuple[int, int], batch: int, threads: int) -> dict:
+    """Peak MiB of a config's training step in both variants, and how much of it are gradients."""
+    (task,) = model_tasks(file, size, batch, "train")
+    extra = peaks(task, [("stock", "NCHW"), ("ours", "NCHW")], threads)
+    model = resolved_config(file).model
+    with torch.device("meta"):
+        weights = [p for p in build_variant(model, "ours").parameters() if p.requires_grad]
+    return dict(
+        config=Path(file).stem,
+        stock=describe_stock(model),
+        size=size,
+        batch=batch,
+        gradient_mib=sum(p.numel() * p.element_size() for p in weights) / 2**20,
+        stock_mib=extra["stock", "NCHW"],
+        ours_mib=extra["ours", "NCHW"],
+    )
+
+
 def measure(task: Task, repeats: int, threads: int) -> list[Result]:
     """Run a task in both variants and layouts.
 
@@ -363,14 +420,8 @@ def measure(task: Task, repeats: int, threads: int) -> list[Result]:
     del runs
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # the processes below need it
-    results = []
-    # Freed memory goes back to the system at once, so that the peak above it is the run's own.
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
-    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for key in keys:
-            extra = pool.apply(measure_memory, (task, *key, threads))
-            results.append(Result(task.name, *key, seconds[key], extra, errors[key[1]]))
-    return results
+    extra = peaks(task, keys, threads)
+    return [Result(task.name, *key, seconds[key], extra[key], errors[key[1]]) for key in keys]
 
 
 @contextmanager
@@ -437,18 +488,36 @@ def show(results: list[Result], stock: str) -> None:
     Console(width=150).print(table)
 
 
-def write(results: list[Result], stock: str, folder: Path, name: str, threads: int) -> None:
-    """Write ``<name>.json`` and ``<name>.png``."""
+def show_memory(rows: list[dict]) -> None:
+    """Print a row for each config, with what its baseline is."""
+    table = Table(title="peak memory of a training step above what is held before it")
+    for column in ("config, against", "size", "batch", "gradients", "stock", "ours", "ratio"):
+        table.add_column(column, justify="left" if column == "config, against" else "right")
+    for row in rows:
+        mib = (f"{row[key]:.0f} MiB" for key in ("gradient_mib", "stock_mib", "ours_mib"))
+        ratio = f"{row['ours_mib'] / row['stock_mib']:.2f}"
+        size = "{}x{}".format(*row["size"])
+        table.add_row(f"{row['config']},\n{row['stock']}", size, str(row["batch"]), *mib, ratio)
+    Console(width=150).print(table)
+
+
+def write_numbers(results: list[dict], folder: Path, name: str, **about: Any) -> None:
+    """Write ``<name>.json``: the results, and what they were measured on."""
     folder.mkdir(parents=True, exist_ok=True)
     about = dict(
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
-        threads=threads,
         torch=torch.__version__,
         mmseg_papers=mmseg_papers.__version__,
-        stock=stock,
-        results=[asdict(r) for r in results],
+        **about,
+        results=results,
     )
     (folder / f"{name}.json").write_text(json.dumps(about, indent=1))
+    print(f"wrote {folder / name}.json")
+
+
+def write(results: list[Result], stock: str, folder: Path, name: str, threads: int) -> None:
+    """Write ``<name>.json`` and ``<name>.png``."""
+    write_numbers([asdict(r) for r in results], folder, name, threads=threads, stock=stock)
     relative = ratios(results)
     figure, axes = plt.subplots(
         1, 2, sharey=True, figsize=(12, 1.4 + 0.5 * len(relative)), layout="constrained"
@@ -468,33 +537,52 @@ def write(results: list[Result], stock: str, folder: Path, name: str, threads: i
     figure.legend(*handles, loc="outside lower center", ncols=len(LAYOUTS))
     figure.savefig(folder / f"{name}.png", dpi=100)
     plt.close(figure)
-    print(f"wrote {folder / name}.json and .png")
+    print(f"wrote {folder / name}.png")
 
 
 def main() -> None:
     """Run the command line."""
     measuring = argparse.ArgumentParser(add_help=False)
     measuring.add_argument("--threads", type=positive, default=1, help="CPU threads (default: 1)")
-    measuring.add_argument("--repeats", type=positive, default=5, help="timed turns (default: 5)")
     measuring.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"), metavar="DIR")
+    timing = argparse.ArgumentParser(add_help=False)
+    timing.add_argument("--repeats", type=positive, default=5, help="timed turns (default: 5)")
+    images = argparse.ArgumentParser(add_help=False)
+    images.add_argument(
+        "--size",
+        type=positive,
+        nargs=2,
+        metavar=("H", "W"),
+        help="default: the config's crop, of HRNet in multiples of 32",
+    )
+    images.add_argument(
+        "--batch", type=positive, default=2, help="of the training step (default: 2)"
+    )
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     of_ops = commands.add_parser(
-        "ops", parents=[measuring], help="operations against stock PyTorch"
+        "ops", parents=[measuring, timing], help="operations against stock PyTorch"
     )
     of_ops.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(OPS)}")
     of_model = commands.add_parser(
-        "model", parents=[measuring], help="a config against mmseg's components, where it has them"
-    )
-    of_model.add_argument("config", help="a config file, or a packaged config's name")
-    of_model.add_argument("--size", type=positive, nargs=2, default=(512, 1024), metavar=("H", "W"))
-    of_model.add_argument(
-        "--batch", type=positive, default=2, help="of the training step (default: 2)"
+        "model",
+        parents=[measuring, timing, images],
+        help="a config against mmseg's components, where it has them",
     )
     of_model.add_argument(
         "--compiled", action="store_true", help="both in torch.compile and bfloat16"
     )
     of_model.add_argument("--only", choices=("train", "evaluate"), help="default: both")
+    of_memory = commands.add_parser(
+        "memory", parents=[measuring, images], help="a training step's memory alone"
+    )
+    for command, count in ((of_model, 1), (of_memory, "+")):
+        command.add_argument(
+            "configs",
+            nargs=count,
+            metavar="CONFIG",
+            help="a config file, or a packaged config's name",
+        )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.command == "ops":
@@ -504,18 +592,22 @@ def main() -> None:
         tasks, name, stock = op_tasks(args.names or list(OPS)), "ops", "stock PyTorch"
     else:
         try:
-            config = resolved_config(args.config)
-            require_parts(config, "model")
+            sizes = [image_size(resolved_config(file), args.size) for file in args.configs]
         except ValueError as error:
             parser.error(str(error))
-        stock_backbone = stock_model(config.model).backbone.type
-        if stock_backbone == "HRNet" != config.model.backbone.type and any(
-            n % 32 for n in args.size
-        ):
-            parser.error("mmseg's HRNet resizes differently unless --size are multiples of 32")
-        tasks = model_tasks(args.config, tuple(args.size), args.batch, args.only, args.compiled)
-        name = Path(args.config).stem + "-compiled" * args.compiled
-        stock = describe_stock(config.model)
+    if args.command == "memory":
+        rows = [
+            memory_of_training(file, size, args.batch, args.threads)
+            for file, size in zip(args.configs, sizes, strict=True)
+        ]
+        show_memory(rows)
+        write_numbers(rows, args.out, "memory", threads=args.threads)
+        return
+    if args.command == "model":
+        (file,) = args.configs
+        tasks = model_tasks(file, *sizes, args.batch, args.only, args.compiled)
+        name = Path(file).stem + "-compiled" * args.compiled
+        stock = describe_stock(resolved_config(file).model)
     results = []
     for task in tasks:
         results += measure(task, args.repeats, args.threads)

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 from functools import partial
 from inspect import getclosurevars
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmseg.models.backbones import MobileNetV2
+from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_papers import ops
@@ -148,3 +151,49 @@ def test_stock_of_a_model_computes_the_same(name, options, benchmark, monkeypatc
     (stock,), (ours,) = (task.make(variant, layout)() for variant in ("stock", "ours"))
     assert stock.unique().numel() > 1
     assert benchmark.relative_error(ours, stock) <= task.tolerances[0]
+
+
+def test_memory_alone(benchmark, tmp_path, monkeypatch, capsys):
+    measured = {("stock", "NCHW"): 300.0, ("ours", "NCHW"): 150.0}
+    monkeypatch.setattr(benchmark, "peaks", lambda *args: measured)
+    hrnet, dsrl = (
+        "hrnetv2_w18-small-v2_1xb8-20k_camvid-360x480",
+        "dsrl_espnetv2-s2-in180x240_1xb8-20k_camvid-360x480",
+    )
+    argv = ["benchmark.py", "memory", hrnet, dsrl, "--batch", "3", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", argv)
+    benchmark.main()
+    of_hrnet, of_dsrl = json.loads((tmp_path / "memory.json").read_text())["results"]
+    assert of_hrnet["config"] == hrnet
+    assert of_hrnet["size"] == [384, 480], "mmseg's HRNet needs multiples of 32"
+    assert of_dsrl["size"] == [360, 480]
+    assert of_dsrl["batch"] == 3
+    weights = MODELS.build(resolved_config(dsrl).model).parameters()
+    assert of_dsrl["gradient_mib"] == sum(p.numel() for p in weights) * 4 / 2**20
+    printed = capsys.readouterr().out
+    assert hrnet in printed
+    assert "mmseg with the plain forms of Conv1x1OfUpsampledConcat" in printed
+    assert printed.count("0.50") == 2
+
+
+def killed(variant, layout):
+    """Make a task as where memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_memory_runs_out(benchmark):
+    with pytest.raises(
+        RuntimeError, match=r"large, ours NCHW: .* give a smaller --size or --batch"
+    ):
+        benchmark.peaks(benchmark.Task("large", killed, ()), [("ours", "NCHW")], threads=1)
+
+
+def test_size(benchmark, tmp_path):
+    hrnet = resolved_config("hrnetv2_w18_4xb3-120k_cityscapes-512x1024")
+    assert benchmark.image_size(hrnet, None) == (512, 1024)
+    assert benchmark.image_size(hrnet, [64, 96]) == (64, 96)
+    with pytest.raises(ValueError, match=r"--size are multiples of 32"):
+        benchmark.image_size(hrnet, [64, 100])
+    (tmp_path / "no_crop.py").write_text(f"model = {hrnet.model.to_dict()}")
+    with pytest.raises(ValueError, match=r"no_crop\.py has no crop_size; give --size"):
+        benchmark.image_size(resolved_config(tmp_path / "no_crop.py"), None)
