@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
-from torch.utils.data import BatchSampler
 
 from mmseg_papers.datasets import SeededDataset
 from mmseg_papers.engine import SeededTrainLoop
@@ -172,7 +171,10 @@ def test_needs_a_description_of_the_data():
 
 @pytest.mark.parametrize(
     "options",
-    [dict(num_batch_per_epoch=1), dict(batch_sampler=dict(type=BatchSampler, drop_last=True))],
+    [
+        dict(num_batch_per_epoch=1),
+        dict(batch_sampler=dict(type="torch.utils.data.BatchSampler", drop_last=True)),
+    ],
     ids=["slice", "batch sampler"],
 )
 def test_mmengines_loader_options(tmp_path, monkeypatch, options):
