@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import LoadImageFromFile, Resize
 from mmengine.dataset import Compose
 
 from mmseg_papers.apis.huge_image import WindowReader
@@ -143,6 +143,19 @@ def test_any_number_of_channels(tmp_path, channels, suffix):
         file.write_bytes(file.read_bytes()[:size])
         with pytest.raises(ValueError, match=rf"image{suffix} cannot be loaded"):
             StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float16"])
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_bands_of_any_type_can_be_resized(tmp_path, suffix, dtype):
+    array = np.arange(9 * 8 * 7, dtype=dtype).reshape(9, 8, 7)
+    file = tmp_path / f"image{suffix}"
+    np.save(file, array) if suffix == ".npy" else tifffile.imwrite(
+        file, array, photometric="minisblack", planarconfig="contig"
+    )
+    loaded = StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))
+    np.testing.assert_array_equal(loaded["img"], array)
+    assert Resize(scale=(16, 18))(loaded)["img"].shape == (18, 16, 7)
 
 
 @pytest.mark.parametrize("color_type", ["color", "unchanged"])

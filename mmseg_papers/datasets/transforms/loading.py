@@ -49,8 +49,8 @@ class StrictLoadImageFromFile(LoadImageFromFile):
     are, by tifffile, TIFF files with more than four channels, in one page or one a page; with a
     sample beside grey or colours that is no alpha (ExtraSamples 0); with an alpha sample for
     ``color_type='unchanged'`` (OpenCV multiplies the colours by it); and those that Pillow does not
-    know. What OpenCV cannot resize in a NumPy file, such as int64, becomes float32. Arguments are
-    those of ``mmcv``'s ``LoadImageFromFile``; other images with other channels than BGR need
+    know. Of all these, types that OpenCV cannot resize, such as int64, become float32. Arguments
+    are those of ``mmcv``'s ``LoadImageFromFile``; other images with other channels than BGR need
     ``color_type='unchanged'`` (or ``'grayscale'``).
     """
 
@@ -68,15 +68,15 @@ class StrictLoadImageFromFile(LoadImageFromFile):
             ValueError: If the file cannot be read or decoded, or holds no finite numbers.
         """
         try:
-            path, image = results["img_path"], None
-            if path.lower().endswith(BAND_SUFFIXES):
-                image = self._load_bands(path)
-            if image is None:
+            path = results["img_path"]
+            image = self._load_bands(path) if path.lower().endswith(BAND_SUFFIXES) else None
+            is_picture = image is None
+            if is_picture:
                 if self.imdecode_backend != "cv2" or self.file_client_args is not None:
                     return super().transform(results)
                 image = self._decode(fileio.get(path, backend_args=self.backend_args))
             check_image(image)
-            if path.lower().endswith(".npy"):
+            if not is_picture:
                 image = resizable(image)
         except (*UNREADABLE, Image.DecompressionBombError) as error:
             if self.ignore_empty:
