@@ -39,9 +39,8 @@ def pytest_collection_modifyitems(config, items):
         "compiled_mmcv": _imports("mmcv.ops"),
         "triton_interpreter": not torch.cuda.is_available()
         and _imports("triton.runtime.interpreter"),
-        "python_backend": hasattr(
-            torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"
-        ),
+        "python_backend": not torch.cuda.is_available()
+        and hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
         "torch_2_4": hasattr(torch.library, "custom_op"),
         "torch_2_5": hasattr(torch.library, "opcheck"),
         "torch_2_7": hasattr(torch.compiler, "is_exporting"),
