@@ -45,7 +45,7 @@ def test_trains_and_evaluates(family, tmp_path):
 def test_a_config_of_mmseg_trains_in_a_process_of_its_own(tmp_path):
     """Nothing else has imported this package there."""
     config = config_of_mmseg("fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py")
-    shrink(on_own_data(config, "data/mine", CLASSES), tmp_path)
+    config = shrink(on_own_data(config, "data/mine", CLASSES), tmp_path)
     config.dump(tmp_path / "mine.py")
     done = subprocess.run(
         [sys.executable, MMSEG / "tools" / "train.py", "mine.py"],
