@@ -21,8 +21,9 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 NAME = "fake_accelerator"
 aten = torch.ops.aten
+INDEXING = {aten.index, aten.index_put, aten.index_put_}
 #: Operations that take tensors of the CPU beside those of an accelerator.
-MIXING = {aten.copy_, aten._to_copy, aten.index, aten.index_put, aten.index_put_}
+MIXING = {aten.copy_, aten._to_copy, *INDEXING}
 #: Operations after which the host has to know a value or how many there are.
 WAITING = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten._unique2}
 MAKERS = {torch.tensor, torch.as_tensor, torch.asarray}
@@ -72,7 +73,7 @@ def compute(function, args: tuple, kwargs: dict) -> Any:
     if kwargs.get("device") is not None:
         stays = torch.device(kwargs["device"]).type == NAME
         kwargs = {**kwargs, "device": torch.device("cpu") if stays else kwargs["device"]}
-    masks = packet in MIXING and any(x.dtype in (torch.bool, torch.uint8) for x in tensors[1:])
+    masks = packet in INDEXING and any(x.dtype in (torch.bool, torch.uint8) for x in tensors[1:])
     Dispatch.waits += bool(mine) and (packet in WAITING or not stays or masks)
     held_args, held_kwargs = tree_map(
         lambda x: x.held if isinstance(x, AcceleratorTensor) else x, (args, kwargs)

@@ -8,7 +8,8 @@ The baseline runs in both memory layouts; a ratio is against the faster of the t
 checked against the baseline's in the same run. Of a model, the baseline is of mmseg's components
 where it has them; what it lacks are ours in plain formulas, and the table's title names them.
 Writes a JSON file and a plot to --out. More options: --threads, --repeats; model also takes
---compiled. memory takes two training steps of each and no time, so that large crops are no trouble.
+--compiled. memory runs two training steps of each variant and times none, so that the papers' crops
+are soon measured; it compares no results and draws no plot.
 """
 
 from __future__ import annotations

@@ -150,9 +150,10 @@ def test_any_number_of_channels(tmp_path, channels, suffix):
 def test_bands_of_any_type_can_be_resized(tmp_path, suffix, dtype):
     array = np.arange(9 * 8 * 7, dtype=dtype).reshape(9, 8, 7)
     file = tmp_path / f"image{suffix}"
-    np.save(file, array) if suffix == ".npy" else tifffile.imwrite(
-        file, array, photometric="minisblack", planarconfig="contig"
-    )
+    if suffix == ".npy":
+        np.save(file, array)
+    else:
+        tifffile.imwrite(file, array, photometric="minisblack", planarconfig="contig")
     loaded = StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))
     np.testing.assert_array_equal(loaded["img"], array)
     assert Resize(scale=(16, 18))(loaded)["img"].shape == (18, 16, 7)
