@@ -23,6 +23,7 @@ from .apis import (
     find_files,
     on_own_data,
     predict_files,
+    with_crop_size,
 )
 from .apis.configs import MIM, packaged_configs, resolved_config
 from .stack import LINES, installed_version
@@ -93,6 +94,8 @@ def config_command(args: argparse.Namespace) -> int:
         return 0
     try:
         found = resolved_config(args.name)
+        if args.crop_size is not None:
+            found = with_crop_size(found, args.crop_size)
         if args.classes is not None:
             found = on_own_data(found, args.data_root, args.classes, args.data_options)
         if args.dest is None:
@@ -297,6 +300,13 @@ def main(argv: list[str] | None = None) -> int:
     config = commands.add_parser("config", help="print or write a packaged config")
     config.add_argument("name", nargs="?", help="a config's name; none lists them")
     config.add_argument("--dest", type=output_folder, metavar="DIR", help="write it there")
+    config.add_argument(
+        "--crop-size",
+        nargs=2,
+        type=positive,
+        metavar=("HEIGHT", "WIDTH"),
+        help="change the crop, and all other sizes in proportion",
+    )
     config.add_argument("--data-root", metavar="DIR", help="turn it to your data in this folder")
     config.add_argument("--classes", nargs="+", metavar="CLASS", help="names of your classes")
     config.add_argument(

@@ -54,6 +54,7 @@ import mmseg_papers
 from mmseg_papers import ops
 from mmseg_papers.__main__ import positive
 from mmseg_papers.apis.configs import require_parts, resolved_config
+from mmseg_papers.apis.zoo import without_pretrained
 from mmseg_papers.models.backbones.hrnet import arch_to_extra
 from mmseg_papers.models.layers.height_attention import row_positions
 from mmseg_papers.models.segmentors import AtrousEncoderDecoder
@@ -153,10 +154,7 @@ def stock_model(model: ConfigDict) -> ConfigDict:
 def build_variant(model: ConfigDict, variant: str) -> torch.nn.Module:
     """The model of a config as ``stock`` or ``ours``, without pretrained weights."""
     init_default_scope("mmseg")
-    model = deepcopy(model)
-    for part in (model, model["backbone"]):
-        part.pop("pretrained", None)
-    model["backbone"]["init_cfg"] = None
+    model = without_pretrained(model)
     if model["backbone"]["type"] == "HighResolutionNet":
         model["backbone"]["align_corners"] = False  # mmseg's knows nothing else
     if variant == "stock":

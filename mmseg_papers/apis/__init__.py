@@ -1,6 +1,7 @@
 """Asking from Python, without a runner: what there is, models by name, label maps of images."""
 
 from .complexity import multiply_adds
+from .crop_size import with_crop_size
 from .huge_image import predict_huge_image
 from .own_data import on_own_data
 from .predict_files import find_files, predict_files
@@ -23,4 +24,5 @@ __all__ = [
     "papers",
     "predict_files",
     "predict_huge_image",
+    "with_crop_size",
 ]

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from ..datasets.folder import FolderDataset, class_names
 from ..models.option_errors import naming_options, typed_parts
 from .configs import CONFIGS, require_parts, resolved_config
+from .crop_size import with_crop_size
 
 #: Training steps that some models' losses need -> the step of ``own.py`` that each stands before.
 MODEL_STEPS = {"AddRowPosition": "RandomCrop", "GenerateEdge": "PackSegInputs"}
@@ -50,8 +51,7 @@ def on_own_data(
     require_parts(config, "model", "train_dataloader", "val_dataloader", "test_dataloader")
     init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
-    crop_size = config.get("crop_size", own.crop_size)
-    growth = min(crop_size) / min(own.crop_size)
+    own = with_crop_size(own, config.get("crop_size", own.crop_size))
 
     def adapt(part: Any) -> None:
         members = part.values() if isinstance(part, dict) else part
@@ -63,12 +63,9 @@ def on_own_data(
             ("data_root", str(data_root)),
             ("classes", classes),
             ("num_classes", len(classes)),
-            ("crop_size", crop_size),
         ):
             if option in part:
                 part[option] = value
-        if "scale" in part:
-            part["scale"] = tuple(round(side * growth) for side in part["scale"])
 
     adapt(own._cfg_dict)
     steps = {_name(step): step for _, step in typed_parts(config.train_dataloader)}

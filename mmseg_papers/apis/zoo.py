@@ -224,7 +224,8 @@ def without_pretrained(part: Any) -> Any:
         part (Any): ``config.model``, or any member of it.
 
     Returns:
-        Any: A copy in which each ``init_cfg`` of type ``Pretrained`` is None.
+        Any: A copy in which each ``init_cfg`` of type ``Pretrained`` is None, and without
+        ``pretrained``, mmseg's older name for it.
     """
     if isinstance(part, (list, tuple)):
         return type(part)(without_pretrained(member) for member in part)
@@ -233,6 +234,7 @@ def without_pretrained(part: Any) -> Any:
     kept = {key: without_pretrained(value) for key, value in part.items()}
     if isinstance(kept.get("init_cfg"), dict) and kept["init_cfg"].get("type") == "Pretrained":
         kept["init_cfg"] = None
+    kept.pop("pretrained", None)
     return ConfigDict(kept)
 
 
