@@ -26,11 +26,16 @@ from functools import partial
 from pathlib import Path
 
 import benchmark
+import compare
+import mmseg
 import torch
 from benchmark_tasks import device, random_map
 from mmengine.config import Config
 
 from mmseg_papers import ops
+from mmseg_papers.apis import on_own_data, with_crop_size
+from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.datasets import CamVidDataset
 
 ROOT = Path(__file__).parents[1]
 #: Config -> size and batch of a training step: the papers' crops.
@@ -50,6 +55,17 @@ MODELS = {
 #: Configs that are trained on CamVid, with one schedule, data and seed.
 CAMVID = sorted(path.stem for path in (ROOT / "configs").glob("*/*_camvid-360x480.py"))
 CAMVID_ITERS = 4000
+#: Configs of mmseg that are trained so, too.
+BASELINES = (
+    "fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024",
+    "deeplabv3plus/deeplabv3plus_r50-d8_4xb2-40k_cityscapes-512x1024",
+)
+#: Configs that are trained with a second seed.
+TWICE = (
+    "hrnetv2_w48_1xb8-20k_camvid-360x480",
+    "deeplabv3plus_r50-mg124_1xb8-20k_camvid-360x480",
+    "spnet_r50-d8_1xb8-20k_camvid-360x480",
+)
 DETERMINISTIC = "hrnetv2/hrnetv2_w18-small-v2_1xb8-20k_camvid-360x480"
 SLOWEST = 3
 
@@ -216,25 +232,30 @@ def profile(out: Path) -> dict:
     return dict(gains=gains, tables=tables)
 
 
-def camvid(tiny: bool, name: str, out: Path, seconds: float) -> dict | None:
-    """Train a config on CamVid as far as the time allows; ``None`` if it is not done yet."""
-    (config,) = (ROOT / "configs").glob(f"*/{name}.py")
-    iterations = 2 if tiny else CAMVID_ITERS
-    folder = out / "camvid" / name
-    options = {
-        "train_cfg.max_iters": iterations,
-        "train_cfg.val_interval": iterations,
-        "param_scheduler.0.end": iterations,
-        "default_hooks.checkpoint.interval": max(iterations // 20, 1),
-        "default_hooks.checkpoint.max_keep_ckpts": 2,
-        "randomness.seed": 0,
-        "model.backbone.init_cfg": None,
-    }
-    import mmseg
+def camvid_config(name: str) -> Config:
+    """A config of ours on CamVid, or one of mmseg's turned to it."""
+    if name in CAMVID:
+        return resolved_config(name)
+    config = Config.fromfile(Path(mmseg.__file__).parent / ".mim" / "configs" / f"{name}.py")
+    ours = resolved_config(CAMVID[0])
+    classes = CamVidDataset.METAINFO["classes"]
+    config = on_own_data(with_crop_size(config, ours.crop_size), ours.data_root, classes)
+    config.test_dataloader.dataset.data_prefix = ours.test_dataloader.dataset.data_prefix
+    return config
 
-    command = [sys.executable, str(Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py")]
-    command += [str(config), "--work-dir", str(folder), "--resume"]
-    command += ["--cfg-options", *(f"{key}={value}" for key, value in options.items())]
+
+def camvid(tiny: bool, name: str, seed: int, out: Path, seconds: float) -> dict | None:
+    """Train a config on CamVid as far as the time allows; ``None`` if it is not done yet."""
+    config = camvid_config(name)
+    if tiny:
+        config = with_crop_size(config, (96, 128))
+    out = out / "camvid"
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"{Path(name).name}.py"
+    config.dump(file)
+    command = [sys.executable, str(ROOT / "tools" / "compare.py"), str(file), "--random-weights"]
+    command += ["--iterations", str(2 if tiny else CAMVID_ITERS), "--batch-size", "8"]
+    command += ["--seeds", str(seed), "--out", str(out)]
     try:
         done = subprocess.run(
             command, cwd=ROOT, timeout=seconds, capture_output=True, text=True, check=False
@@ -243,12 +264,8 @@ def camvid(tiny: bool, name: str, out: Path, seconds: float) -> dict | None:
         return None
     if done.returncode:
         raise RuntimeError(f"{name} failed: {(done.stdout + done.stderr)[-2000:]}")
-    rows = [
-        json.loads(line)
-        for file in sorted(folder.glob("*/vis_data/scalars.json"))
-        for line in file.read_text().splitlines()
-    ]
-    return dict(iterations=iterations, rows=rows)
+    (result,) = out.glob(f"{file.stem}_*_seed{seed}/result.json")
+    return dict(config=file.stem, **json.loads(result.read_text()))
 
 
 def pieces(tiny: bool, out: Path) -> dict[str, Callable[[float], dict | None]]:
@@ -267,8 +284,11 @@ def pieces(tiny: bool, out: Path) -> dict[str, Callable[[float], dict | None]]:
             )
     found["profile"] = lambda _: profile(out)
     found["memory_check"] = lambda _: memory_check(tiny)
-    for name in CAMVID:
-        found[f"camvid:{name}"] = lambda seconds, name=name: camvid(tiny, name, out, seconds)
+    runs = [(name, 0) for name in (*CAMVID, *BASELINES)] + [(name, 1) for name in TWICE]
+    for name, seed in runs:
+        found[f"camvid:{name}:{seed}"] = lambda seconds, name=name, seed=seed: camvid(
+            tiny, name, seed, out, seconds
+        )
     return found
 
 
@@ -346,11 +366,13 @@ def report(out: Path) -> str:
         lines += ["|---|---|---|"]
         for name, r in result["runs"].items():
             lines.append(f"| {name} | {r['seconds'] * 1e3:.1f} | {'; '.join(r['left'])} |")
-    if trained := {k: v for k, v in found.items() if k.startswith("camvid:")}:
-        lines += ["", "| CamVid config | iterations | val mIoU |", "|---|---|---|"]
-        for name, result in trained.items():
-            scores = [row["mIoU"] for row in result["rows"] if "mIoU" in row]
-            lines.append(f"| {name[7:]} | {result['iterations']} | {scores[-1]:.2f} |")
+    trained: dict[str, list[dict]] = {}
+    for name, result in sorted(found.items()):
+        if name.startswith("camvid:"):
+            trained.setdefault(result["config"], []).append(result)
+    if trained:
+        compare.draw(trained, out / "camvid.png")
+        lines += ["", compare.table(trained), "", f"curves: {out / 'camvid.png'}"]
     return "\n".join(lines)
 
 
