@@ -66,6 +66,26 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
     return config
 
 
+def claim(folder: Path, config: Config) -> None:
+    """Keep a folder for the run of one config.
+
+    Args:
+        folder (Path): Of the run.
+        config (Config): Written into it.
+
+    Raises:
+        ValueError: If the folder holds a run of another config, or with other options.
+    """
+    file, text = folder / "compared_config.py", config.pretty_text
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise ValueError(
+            f"{folder} holds a run of another config or with other options, see {file}; remove it "
+            "or choose another --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
 def train(config: Config, folder: Path) -> dict:
     """Train to the end, from where an earlier call was cut off, and score the last weights.
 
@@ -162,7 +182,7 @@ def main() -> None:
         "--out", type=output_folder, default=Path("work_dirs/compare"), metavar="DIR"
     )
     args = parser.parse_args()
-    found: dict[str, list[dict]] = {}
+    runs = []
     try:
         for name, seed in product(args.configs, args.seeds):
             config = resolved_config(name)
@@ -174,15 +194,19 @@ def main() -> None:
                 config.model = without_pretrained(config.model)
             config.merge_from_dict(args.cfg_options or {})
             folder = args.out / f"{stem}_{args.iterations}iters_seed{seed}"
-            file = folder / "result.json"
-            if not file.exists():
-                # A process each, as MMEngine's loggers are one a process.
-                with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                    result = pool.submit(train, config, folder).result()
-                file.write_text(json.dumps(result, indent=1))
-            found.setdefault(stem, []).append(json.loads(file.read_text()))
+            claim(folder, config)
+            runs.append((stem, config, folder))
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
+    found: dict[str, list[dict]] = {}
+    for stem, config, folder in runs:
+        file = folder / "result.json"
+        if not file.exists():
+            # A process each, as MMEngine's loggers are one a process.
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                result = pool.submit(train, config, folder).result()
+            file.write_text(json.dumps(result, indent=1))
+        found.setdefault(stem, []).append(json.loads(file.read_text()))
     draw(found, args.out / "curves.png")
     print(table(found))
     print(f"curves: {args.out / 'curves.png'}")

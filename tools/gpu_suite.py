@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -256,14 +258,22 @@ def camvid(tiny: bool, name: str, seed: int, out: Path, seconds: float) -> dict 
     command = [sys.executable, str(ROOT / "tools" / "compare.py"), str(file), "--random-weights"]
     command += ["--iterations", str(2 if tiny else CAMVID_ITERS), "--batch-size", "8"]
     command += ["--seeds", str(seed), "--out", str(out)]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, timeout=seconds, capture_output=True, text=True, check=False
-        )
+        printed, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # its training's processes, too
+        process.communicate()
         return None
-    if done.returncode:
-        raise RuntimeError(f"{name} failed: {(done.stdout + done.stderr)[-2000:]}")
+    if process.returncode:
+        raise RuntimeError(f"{name} failed: {printed[-2000:]}")
     (result,) = out.glob(f"{file.stem}_*_seed{seed}/result.json")
     return dict(config=file.stem, **json.loads(result.read_text()))
 

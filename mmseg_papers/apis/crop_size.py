@@ -11,9 +11,10 @@ from mmengine.config import Config
 
 from .configs import require_parts, resolved_config
 
-#: Options in pixels: as (height, width); as (width, height) or one length.
+#: Options in pixels: as (height, width); as (width, height), one or several; as one length.
 SIZES = ("crop_size", "size", "test_size", "prior_size")
-SCALES = ("scale", "scales", "tile_size", "min_short_side")
+SCALES = ("scale", "scales")
+LENGTHS = ("tile_size", "min_short_side")
 
 
 def with_crop_size(config: str | Path | Config, crop_size: Sequence[int]) -> Config:
@@ -41,6 +42,11 @@ def with_crop_size(config: str | Path | Config, crop_size: Sequence[int]) -> Con
     old = config.crop_size
     least = min(Fraction(*pair) for pair in zip(crop_size, old, strict=True))
 
+    def shrunk(part: Any) -> Any:
+        if isinstance(part, (tuple, list)):
+            return type(part)(map(shrunk, part))
+        return max(round(part * least), 1) if isinstance(part, int) else part
+
     def changed(part: Any, option: str = "", slides: bool = False) -> Any:
         if isinstance(part, dict):
             slides = "crop_size" in part
@@ -49,8 +55,9 @@ def with_crop_size(config: str | Path | Config, crop_size: Sequence[int]) -> Con
         if in_pixels and isinstance(part, (tuple, list)) and len(part) == 2:
             # Rounded up, as the sizes of feature maps are.
             return tuple(-(-n * a // b) for n, a, b in zip(part, crop_size, old, strict=True))
-        if option in SCALES and isinstance(part, int):
-            return max(round(part * least), 1)
+        # OCR's scale is a single number, and not in pixels.
+        if option in LENGTHS or (option in SCALES and isinstance(part, (tuple, list))):
+            return shrunk(part)
         if isinstance(part, (tuple, list)):
             return type(part)(changed(member, option) for member in part)
         return part

@@ -52,6 +52,12 @@ def test_images_shrink_as_the_side_that_shrinks_most():
     assert config.model.backbone == resolved_config(CPNET).model.backbone
 
 
+def test_a_scale_that_is_no_size_stays():
+    config = resolved_config("ocrnet_hrnetv2-w18-small-v2_1xb8-20k_camvid-360x480")
+    config.merge_from_dict({"model.decode_head.1.scale": 1})
+    assert with_crop_size(config, (1080, 1440)).model.decode_head[1].scale == 1
+
+
 def test_lengths_change_too():
     config = with_crop_size("hanet_r101-os16_2xb8-60k_bdd100k-608x608", (304, 304))
     assert config.train_dataloader.dataset.tile_size == 360

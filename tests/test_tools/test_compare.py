@@ -51,7 +51,7 @@ def test_two_seeds(small, tmp_path):
     assert [[step for step, _ in result["curve"]] for result in results] == [[1, 2, 3, 4]] * 2
     assert first["curve"] != second["curve"]
     assert all(result["seconds"] > 0 for result in results)
-    used = Config.fromfile(next(folders[1].glob("*.py")))
+    used = Config.fromfile(folders[1] / "compared_config.py")
     assert used.train_dataloader.batch_size == 3
     assert [(part.begin, part.end) for part in used.param_scheduler] == [(0, 1), (1, 4)]
     assert cv2.imread(str(tmp_path / "out" / "curves.png")).std() > 0
@@ -62,6 +62,11 @@ def test_two_seeds(small, tmp_path):
     assert code == 0, errors[-2000:]
     assert again.splitlines()[-4:] == printed.splitlines()[-4:]
     assert (folders[1] / "result.json").stat().st_mtime_ns == before
+
+    code, _, errors = compare(*call, "--batch-size", 2, cwd=tmp_path)
+    assert code == 1
+    assert "one_4iters_seed0 holds a run" in errors
+    assert "choose another --out" in errors
 
 
 def test_a_row_a_config(tmp_path):

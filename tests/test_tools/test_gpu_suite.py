@@ -21,7 +21,7 @@ def suite(*arguments):
 
 @pytest.mark.slow
 def test_rehearsal(tmp_path):
-    wanted = ["card", "op:upsample_argmax", "deterministic", "model:spnet/*"]
+    wanted = ["card", "op:upsample_argmax", "deterministic", "model:hrnetv2/*"]
     code, printed = suite(*wanted, "--tiny", "--out", tmp_path)
     assert code == 0, printed
     assert "deterministic: done" in printed
