@@ -29,6 +29,7 @@ from mmengine.runner import Runner
 from mmseg_papers.__main__ import output_folder, positive
 from mmseg_papers.apis.configs import require_parts, resolved_config
 from mmseg_papers.apis.zoo import without_pretrained
+from mmseg_papers.models.option_errors import typed_parts
 
 #: Validations of a run.
 VALIDATIONS = 8
@@ -46,8 +47,15 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
         Config: The config; it validates eight times and keeps its latest checkpoint only.
 
     Raises:
-        ValueError: If the config trains by epochs.
+        ValueError: If the config trains by epochs, or an evaluator does not measure mIoU.
     """
+    for name in ("val_evaluator", "test_evaluator"):
+        for place, part in typed_parts(config[name], name):
+            if "mIoU" not in part.get("iou_metrics", ["mIoU"]):
+                raise ValueError(
+                    f"{place}.iou_metrics of config {config.filename} must have 'mIoU', got "
+                    f"{part['iou_metrics']}"
+                )
     old = config.train_cfg.get("max_iters")
     if old is None:
         raise ValueError(f"config {config.filename} trains by epochs; give one with max_iters")
@@ -187,6 +195,7 @@ def main() -> None:
         for name, seed in product(args.configs, args.seeds):
             config = resolved_config(name)
             require_parts(config, "train_cfg", "val_dataloader", "test_dataloader")
+            require_parts(config, "val_evaluator", "test_evaluator")
             stem = Path(config.filename).stem
             under_schedule(config, args.iterations, args.batch_size)
             config.merge_from_dict({"randomness.seed": seed})

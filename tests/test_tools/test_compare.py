@@ -85,10 +85,22 @@ def test_a_row_a_config(tmp_path):
     assert cv2.imread(str(tmp_path / "curves.png")).std() > 0
 
 
-def test_refuses_epochs(small, tmp_path):
-    small.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=3)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=3)), "trains by epochs"),
+        (
+            dict(test_evaluator=[dict(type="IoUMetric", iou_metrics=["mDice"])]),
+            "test_evaluator[0].iou_metrics of config one.py must have 'mIoU', got ['mDice']",
+        ),
+    ],
+)
+def test_refuses_before_it_trains(small, tmp_path, change, message):
+    for name, value in change.items():
+        small[name] = value
     small.dump(tmp_path / "one.py")
     code, _, errors = compare("one.py", "--iterations", 4, cwd=tmp_path)
     assert code == 1
-    assert "one.py trains by epochs" in errors
+    assert message in errors
+    assert "one.py" in errors
     assert "Traceback" not in errors
