@@ -16,6 +16,11 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
+try:
+    from numpy._core import multiarray
+except ImportError:  # before NumPy 1.26
+    from numpy.core import multiarray
+
 
 def allow_checkpoint_globals() -> None:
     """Register what MMEngine's checkpoints hold with ``torch.serialization.add_safe_globals``.
@@ -25,7 +30,6 @@ def allow_checkpoint_globals() -> None:
     """
     if digit_version(torch.__version__) < digit_version("2.6.0"):
         return
-    multiarray = (np._core if hasattr(np, "_core") else np.core).multiarray
     allowed = {
         "mmengine.logging.history_buffer.HistoryBuffer": HistoryBuffer,
         "builtins.getattr": _statistics_method,

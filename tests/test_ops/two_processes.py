@@ -21,7 +21,7 @@ def in_two_processes(target, store, *arguments):
     ]
     for process in processes:
         process.start()
-    _, found = zip(*sorted(results.get(timeout=60) for _ in processes), strict=True)
+    _, found = zip(*sorted(results.get(timeout=300) for _ in processes), strict=True)
     for process in processes:
         process.join()
     return [[torch.from_numpy(t) for t in pair] for pair in zip(*found, strict=True)]
