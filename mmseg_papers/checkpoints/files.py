@@ -17,6 +17,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from .checkpoint_globals import load_listed
 from .fetching import fetch
 from .tensorflow import read_tensorflow_checkpoint
 
@@ -115,7 +116,7 @@ def _read(path: Path, sha256: str | None) -> Mapping[str, Any]:
 
 def _pytorch(path: Path) -> Mapping[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_listed(path)
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # what is no pickle may raise anything

@@ -1,8 +1,8 @@
 """What the runner needs beyond MMEngine; importing lets it load checkpoints safely and offline."""
 
+from ..checkpoints.checkpoint_globals import allow_checkpoint_globals
 from ..checkpoints.loading import register_papers_loader
 from .channels_last_hook import ChannelsLastHook
-from .checkpoint_globals import allow_checkpoint_globals
 from .cpu_runner import CPURunner
 from .fine_tune_hook import FineTuneHook
 from .finite_loss_hook import FiniteLossHook

@@ -82,7 +82,9 @@ class EfficientPyramidPool(BaseModule):
             self._at_scale(x, conv, scale) for conv, scale in zip(self.pyramid, SCALES, strict=True)
         ]
         y = self.norm_act(torch.cat(maps, dim=1))
-        return self.expand(self.mix(F.channel_shuffle(y, len(SCALES))))
+        # Views, as PyTorch 2.1 has no derivative of F.channel_shuffle.
+        shuffled = y.unflatten(1, (len(SCALES), -1)).transpose(1, 2).flatten(1, 2)
+        return self.expand(self.mix(shuffled))
 
     @staticmethod
     def _at_scale(x: Tensor, conv: nn.Conv2d, scale: tuple[int, int]) -> Tensor:
