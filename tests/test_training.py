@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from mmseg.apis import MMSegInferencer
 
 from mmseg_papers.apis.configs import packaged_configs
+from mmseg_papers.checkpoints.files import read_checkpoint
 from mmseg_papers.datasets.street_scenes import write_street_scenes
 
 from .generated_data import shrink
@@ -200,7 +201,7 @@ def test_deeplab_has_one_option_for_the_output_stride_and_a_second_step(tmp_path
     runner = Runner.from_cfg(shrink(second, tmp_path / "second", **options))
     runner.train()
     assert runner.model.backbone.output_stride == 8
-    before = torch.load(checkpoint, weights_only=True)["state_dict"]
+    before = read_checkpoint(str(checkpoint))["state_dict"]
     after = runner.model.state_dict()
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     changed = {k for k, v in before.items() if not torch.equal(v, after[k])}
