@@ -3,13 +3,16 @@
 import importlib
 import os
 import random
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from mmengine.utils import digit_version
 
 import mmseg_papers  # registers the modules
+from mmseg_papers.checkpoints.checkpoint_globals import LIST_TAKES_NAMES
 
 # Triton reads it when it is first imported. Its kernels run in its interpreter without a GPU.
 if not torch.cuda.is_available():
@@ -38,11 +41,14 @@ def pytest_collection_modifyitems(config, items):
         "onedl": mmseg_papers.LINE == "onedl",
         "compiled_mmcv": _imports("mmcv.ops"),
         "triton_interpreter": not torch.cuda.is_available()
-        and _imports("triton.runtime.interpreter"),
+        # Older interpreters fail with NumPy 2.4.
+        and _imports("triton.runtime.interpreter")
+        and digit_version(version("triton")) >= digit_version("3.8"),
         "python_backend": not torch.cuda.is_available()
         and hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
         "torch_2_4": hasattr(torch.library, "custom_op"),
         "torch_2_5": hasattr(torch.library, "opcheck"),
+        "torch_2_6": LIST_TAKES_NAMES,
         "torch_2_7": hasattr(torch.compiler, "is_exporting"),
     }
     lacking = [

@@ -13,10 +13,6 @@ from mmengine.runner import CheckpointLoader
 from mmseg_papers.checkpoints import checkpoint_globals
 from mmseg_papers.checkpoints.checkpoint_globals import allow_checkpoint_globals, load_listed
 
-needs_names = pytest.mark.skipif(
-    not checkpoint_globals.LIST_TAKES_NAMES,
-    reason="before PyTorch 2.6 MMEngine does not ask for the list",
-)
 LOSSES = [2.0, 1.0, 0.5]
 
 
@@ -63,10 +59,13 @@ def check(loaded):
     assert isinstance(info["best_score"], np.float32)
 
 
-@pytest.fixture(params=[False, True], ids=["own list", "PyTorch's list"])
+@pytest.fixture(
+    params=[
+        pytest.param(False, id="own list"),
+        pytest.param(True, id="PyTorch's list", marks=pytest.mark.torch_2_6),
+    ]
+)
 def either_list(request, monkeypatch):
-    if request.param and not checkpoint_globals.LIST_TAKES_NAMES:
-        pytest.skip("before PyTorch 2.6 its list cannot take what MMEngine's checkpoints hold")
     monkeypatch.setattr(checkpoint_globals, "LIST_TAKES_NAMES", request.param)
 
 
@@ -85,7 +84,7 @@ def test_file_of_an_old_pytorch_loads(checkpoint, tmp_path):
     torch.testing.assert_close(loaded["state_dict"], content["state_dict"], rtol=0, atol=0)
 
 
-@needs_names
+@pytest.mark.torch_2_6
 def test_mmengine_never_reads_without_protection(checkpoint, monkeypatch):
     asked = []
     load = torch.load
