@@ -3,9 +3,9 @@
     python tools/compare.py CONFIG [CONFIG ..] --iterations 4000 [--seeds 0 1] [--out DIR]
 
 Each config trains with its own optimizer, data and augmentation, but all for as many iterations
-and, with --batch-size, on as many images; learning rates fall over that time. The last weights are
-scored on the validation and the test set. The next call goes on with a run that was cut off and
-leaves one that is done. Prints a table and draws the curves.
+and, with --batch-size, on as many images; learning rates fall and the statistics of batch norm
+settle in that time. The last weights are scored on the validation and the test set. The next call
+goes on with a run that was cut off and leaves one that is done. Prints a table and draws the curves.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from mmseg_papers.models.option_errors import typed_parts
 
 #: Validations of a run.
 VALIDATIONS = 8
+#: Momentum times iterations from which less than 1 % of batch norm's initial statistics is left.
+SETTLING = 5
 
 
 def under_schedule(config: Config, iterations: int, batch_size: int | None) -> Config:
@@ -44,7 +46,8 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
         batch_size (int, optional): Images in each. Default: the config's.
 
     Returns:
-        Config: The config; it validates eight times and keeps its latest checkpoint only.
+        Config: The config; it validates eight times and keeps its latest checkpoint only. A
+        momentum of batch norm with which the statistics would not settle in that time is raised.
 
     Raises:
         ValueError: If the config trains by epochs, or an evaluator does not measure mIoU.
@@ -63,6 +66,10 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
     for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
         for option in {"begin", "end", "T_max", "total_iters"} & scheduler.keys():
             scheduler[option] = round(scheduler[option] * iterations / old)
+    slowest = min(SETTLING / iterations, 0.1)
+    for _, part in typed_parts(config.model):
+        if "momentum" in part:
+            part["momentum"] = max(part["momentum"], slowest)
     interval = max(iterations // VALIDATIONS, 1)
     config.train_cfg.update(max_iters=iterations, val_interval=interval)
     checkpoint = dict(type="SafeCheckpointHook", by_epoch=False, interval=interval)

@@ -100,6 +100,7 @@ class _FeatureAffinity(torch.autograd.Function):
     @staticmethod
     def forward(ctx, f1, f2, anchor1, anchor2, p, normalized, with_grad):
         with_grad = with_grad and any(ctx.needs_input_grad)
+        f1, f2 = f1.detach(), f2.detach()  # torch.compile of PyTorch 2.4 records gradients here
         of_image = _streamed_l1 if p == 1 else _gram_l2
         values = f1.new_empty(len(f1))
         grads = [torch.empty_like(f) for f in (f1, f2)] if with_grad else []

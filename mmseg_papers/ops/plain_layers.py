@@ -24,7 +24,7 @@ def is_hooked(*modules: nn.Module) -> bool:
         own.
     """
     return any(
-        "forward" in vars(module)
+        "forward" in module.__dict__
         or getattr(module, "_compiled_call_impl", None) is not None
         or any(getattr(module, hooks) for hooks in _HOOKS)
         for module in modules
