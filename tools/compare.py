@@ -4,8 +4,9 @@
 
 Each config trains with its own optimizer, data and augmentation, but all for as many iterations
 and, with --batch-size, on as many images; learning rates fall and the statistics of batch norm
-settle in that time. The last weights are scored on the validation and the test set. The next call
-goes on with a run that was cut off and leaves one that is done. Prints a table and draws the curves.
+settle in that time. The last weights are scored on the validation and the test set. The next
+call goes on with a run that was cut off and leaves one that is done. Prints a table and draws the
+curves.
 """
 
 from __future__ import annotations
