@@ -149,3 +149,10 @@ def test_anything_else_is_refused(tmp_path, content, zipped):
     torch.save({"message_hub": content}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(pickle.UnpicklingError, match=r"Unsupported|may not take|safe_globals"):
         load_listed(path)
+
+
+@pytest.mark.torch_2_6
+def test_an_array_of_objects_is_refused(tmp_path):
+    torch.save({"message_hub": np.array([None])}, tmp_path / "bad.pth")
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        load_listed(tmp_path / "bad.pth")
