@@ -68,8 +68,8 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
         for option in {"begin", "end", "T_max", "total_iters"} & scheduler.keys():
             scheduler[option] = round(scheduler[option] * iterations / old)
     slowest = min(SETTLING / iterations, 0.1)
-    for _, part in typed_parts(config.model):
-        if "momentum" in part:
+    for place, part in typed_parts(config.model):
+        if place.endswith("norm_cfg") and part.get("momentum") is not None:
             part["momentum"] = max(part["momentum"], slowest)
     interval = max(iterations // VALIDATIONS, 1)
     config.train_cfg.update(max_iters=iterations, val_interval=interval)

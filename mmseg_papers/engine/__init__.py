@@ -27,6 +27,5 @@ __all__ = [
     "ValidationLossHook",
     "ValidationPicturesHook",
     "WholeFilesBackend",
-    "allow_checkpoint_globals",
     "register_weights_loader",
 ]
