@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config, items):
         "compiled_mmcv": _imports("mmcv.ops"),
         "triton_interpreter": not torch.cuda.is_available()
         and _imports("triton.runtime.interpreter")
-        # 3.0 to 3.3 were tried and fail in themselves, 3.8 and 3.9 work.
+        # 3.0 to 3.4 and 3.6 fail, of themselves or with NumPy 2.4; 3.8 and 3.9 work.
         and digit_version(importlib.import_module("triton").__version__) >= digit_version("3.8"),
         "python_backend": not torch.cuda.is_available()
         and hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
