@@ -24,7 +24,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 from mmseg_papers.__main__ import output_folder, positive
@@ -80,6 +80,24 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
     if batch_size is not None:
         config.train_dataloader.batch_size = batch_size
     return config
+
+
+def from_scratch(model: ConfigDict) -> ConfigDict:
+    """Fit a model's config to random weights.
+
+    Args:
+        model (ConfigDict): Not changed.
+
+    Returns:
+        ConfigDict: A copy without pretrained weights, in which no stage stays as it is and batch
+        norm measures its statistics, as there are none to keep.
+    """
+    model = without_pretrained(model)
+    for _, part in typed_parts(model):
+        for option, free in (("frozen_stages", -1), ("norm_eval", False)):
+            if option in part:
+                part[option] = free
+    return model
 
 
 def claim(folder: Path, config: Config) -> None:
@@ -208,7 +226,7 @@ def main() -> None:
             under_schedule(config, args.iterations, args.batch_size)
             config.merge_from_dict({"randomness.seed": seed})
             if args.random_weights:
-                config.model = without_pretrained(config.model)
+                config.model = from_scratch(config.model)
             config.merge_from_dict(args.cfg_options or {})
             folder = args.out / f"{stem}_{args.iterations}iters_seed{seed}"
             claim(folder, config)

@@ -39,6 +39,7 @@ def small(tmp_path):
     config.train_cfg.max_iters = 400
     config.model.backbone.norm_cfg.momentum = 0.0003
     config.model.decode_head.norm_cfg.momentum = None
+    config.model.backbone.update(norm_eval=True, frozen_stages=2)
     config.dump(tmp_path / "one.py")
     return config
 
@@ -58,6 +59,7 @@ def test_two_seeds(small, tmp_path):
     assert [(part.begin, part.end) for part in used.param_scheduler] == [(0, 1), (1, 4)]
     assert used.model.backbone.norm_cfg.momentum == 0.1
     assert used.model.decode_head.norm_cfg.momentum is None
+    assert (used.model.backbone.norm_eval, used.model.backbone.frozen_stages) == (False, -1)
     assert cv2.imread(str(tmp_path / "out" / "curves.png")).std() > 0
 
     (folders[0] / "result.json").unlink()  # as if it had been cut off in the test
