@@ -29,8 +29,9 @@ from mmengine.runner import Runner
 
 from mmseg_papers.__main__ import output_folder, positive
 from mmseg_papers.apis.configs import require_parts, resolved_config
-from mmseg_papers.apis.zoo import without_pretrained
-from mmseg_papers.models.option_errors import typed_parts
+from mmseg_papers.apis.zoo import build_model, without_pretrained
+from mmseg_papers.datasets.label_maps import source_datasets
+from mmseg_papers.models.option_errors import naming_options, typed_parts
 
 #: Validations of a run.
 VALIDATIONS = 8
@@ -98,6 +99,26 @@ def from_scratch(model: ConfigDict) -> ConfigDict:
             if option in part:
                 part[option] = free
     return model
+
+
+def require_buildable(config: Config) -> None:
+    """Build a config's model and data sets, so that a fault stops no run after hours of others.
+
+    Args:
+        config (Config): Of a run.
+
+    Raises:
+        ValueError: If an option is wrong, images or label maps are missing, or the model needs a
+            library that is not installed.
+    """
+    try:
+        build_model(config)
+        for split in ("train", "val", "test"):
+            loader = f"{split}_dataloader"
+            with naming_options(config[loader], loader):
+                source_datasets(config[loader].dataset)
+    except (ImportError, OSError, ValueError) as error:
+        raise ValueError(f"config {config.filename}: {error}") from error
 
 
 def claim(folder: Path, config: Config) -> None:
@@ -218,19 +239,22 @@ def main() -> None:
     args = parser.parse_args()
     runs = []
     try:
-        for name, seed in product(args.configs, args.seeds):
+        for name in args.configs:
             config = resolved_config(name)
-            require_parts(config, "train_cfg", "val_dataloader", "test_dataloader")
-            require_parts(config, "val_evaluator", "test_evaluator")
-            stem = Path(config.filename).stem
+            loaders = ("train_dataloader", "val_dataloader", "test_dataloader")
+            require_parts(config, "train_cfg", *loaders, "val_evaluator", "test_evaluator")
             under_schedule(config, args.iterations, args.batch_size)
-            config.merge_from_dict({"randomness.seed": seed})
             if args.random_weights:
                 config.model = from_scratch(config.model)
             config.merge_from_dict(args.cfg_options or {})
-            folder = args.out / f"{stem}_{args.iterations}iters_seed{seed}"
-            claim(folder, config)
-            runs.append((stem, config, folder))
+            require_buildable(config)
+            stem = Path(config.filename).stem
+            for seed in args.seeds:
+                seeded = resolved_config(config)
+                seeded.merge_from_dict({"randomness.seed": seed})
+                folder = args.out / f"{stem}_{args.iterations}iters_seed{seed}"
+                claim(folder, seeded)
+                runs.append((stem, seeded, folder))
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     found: dict[str, list[dict]] = {}

@@ -110,3 +110,21 @@ def test_refuses_before_it_trains(small, tmp_path, change, message):
     assert message in errors
     assert "one.py" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model.backbone.unknown": 1}, "model.backbone.unknown"),
+        ({"val_dataloader.dataset.data_root": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_faulty_config_stops_it_before_the_first_run(small, tmp_path, change, message):
+    small.merge_from_dict(change)
+    small.dump(tmp_path / "two.py")
+    code, _, errors = compare("one.py", "two.py", "--iterations", 4, "--out", "out", cwd=tmp_path)
+    assert code == 1
+    assert "config two.py: " in errors
+    assert message in errors
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "out").glob("*/*.pth"))
