@@ -6,6 +6,7 @@ from .channels_last_hook import ChannelsLastHook
 from .cpu_runner import CPURunner
 from .fine_tune_hook import FineTuneHook
 from .finite_loss_hook import FiniteLossHook
+from .output_stride_hook import OutputStrideHook
 from .pretrained_weights import register_weights_loader
 from .safe_checkpoint_hook import SafeCheckpointHook, WholeFilesBackend
 from .seeded_train_loop import SeededTrainLoop
@@ -21,6 +22,7 @@ __all__ = [
     "ChannelsLastHook",
     "FineTuneHook",
     "FiniteLossHook",
+    "OutputStrideHook",
     "SafeCheckpointHook",
     "SeededTrainLoop",
     "SingleImageHook",

@@ -1,6 +1,6 @@
 # BN momentum 0.1 as in the authors' OCR branch; align_corners=True is its default.
 norm_cfg = dict(type="SyncBN", requires_grad=True)
-# PyTorch's own initialisation of convs.
+# PyTorch's own initialisation of convs, as the authors', but for biases: 0.
 init_cfg = dict(
     type="Kaiming", layer="Conv2d", a=5**0.5, nonlinearity="leaky_relu", distribution="uniform",
     mode="fan_in",

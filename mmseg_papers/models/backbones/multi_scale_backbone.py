@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...ops import resize_bicubic
 from ..layers import CompleteLoading
@@ -36,7 +36,7 @@ class MultiScaleBackbone(CompleteLoading, BaseModule):
             raise ValueError(f"scales must be positive factors, at least one, got {tuple(scales)}")
         super().__init__(init_cfg)
         self.scales = tuple(scales)
-        self.backbones = nn.ModuleList(MODELS.build(backbone) for _ in scales)
+        self.backbones = ModuleList(MODELS.build(backbone) for _ in scales)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Extract the maps of all scales.

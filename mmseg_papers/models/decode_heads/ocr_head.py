@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import (
+    InitialisedLast,
     SpatialOCR,
     convolve_concat,
     gather_objects,
@@ -21,7 +22,7 @@ from ..layers import (
 from ..layers.object_context import ObjectAttention
 
 
-class _ObjectHead(BaseCascadeDecodeHead):
+class _ObjectHead(InitialisedLast, BaseCascadeDecodeHead):
     """What the heads share: which maps they read, and coarse logits from the stage before."""
 
     def __init__(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...ops import conv_of_constant_concat
 from ...ops.plain_layers import is_plain_conv
-from ..layers import ASPP, norm_and_activate, require_plain, select_map
+from ..layers import ASPP, InitialisedLast, norm_and_activate, require_plain, select_map
 from .low_resolution_loss import LowResolutionLoss
 
 HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
@@ -45,7 +45,7 @@ class BranchProjection(ConvModule):
 
 
 @MODELS.register_module()
-class PlainDeepLabV3PlusHead(BaseDecodeHead):
+class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
     """DeepLabV3+'s head as HANet's authors have it (their ``network/deepv3.py``).
 
     ASPP, a 1x1 projection, and two dense 3x3 convs over the concatenation of the reduced

@@ -9,11 +9,11 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import MixedPoolingModule, require_plain, reset_convs
+from ..layers import InitialisedLast, MixedPoolingModule, require_plain, reset_convs
 
 
 @MODELS.register_module()
-class SPHead(BaseDecodeHead):
+class SPHead(InitialisedLast, BaseDecodeHead):
     """Two mixed-pooling modules between a reduction and a classifier (arXiv:2003.13328, section 4).
 
     conv1x1 to C / 2, two :class:`mmseg_papers.models.layers.MixedPoolingModule`, conv3x3 to

@@ -8,6 +8,7 @@ from .conv_module import conv_module_layers, norm_and_activate
 from .dense_block import DenseBlock, DenseLayer, DenseTransition
 from .height_attention import HeightAttention, position_index, sinusoid_table
 from .image_channels import check_image_channels
+from .initialised_last import InitialisedLast
 from .norm_prelu import NormPReLU
 from .object_context import ObjectAttention, SpatialOCR, gather_objects
 from .output_stride import set_stride_and_rate, strides_to_rates, warn_of_dead_rates
@@ -34,6 +35,7 @@ __all__ = [
     "DenseTransition",
     "FeaturePath",
     "HeightAttention",
+    "InitialisedLast",
     "MixedPoolingModule",
     "NormPReLU",
     "ObjectAttention",

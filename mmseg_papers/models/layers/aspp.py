@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
-from mmengine.model import BaseModule
 from mmseg.models.decode_heads.aspp_head import ASPPModule
 from mmseg.models.decode_heads.sep_aspp_head import DepthwiseSeparableASPPModule
 from torch import Tensor, nn
@@ -16,13 +15,14 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 from ...ops.constant_concat import conv_of_constant_concat
 from ...ops.plain_layers import is_hooked, is_plain_conv
 from .conv_module import norm_and_activate
+from .initialised_last import InitialisedLast
 from .output_stride import set_stride_and_rate, warn_of_dead_rates
 
 #: The output stride that the rates of :class:`ASPP` are given for.
 RATES_STRIDE = 16
 
 
-class ASPP(BaseModule):
+class ASPP(InitialisedLast):
     """Atrous spatial pyramid pooling with image-level features (arXiv:1706.05587, section 3.3).
 
     A 1x1 conv, 3x3 convs at several rates and the global mean through a 1x1 conv, each with BN
@@ -201,7 +201,7 @@ class ASPP(BaseModule):
         warn_of_dead_rates(x, self.scaled_rates)
 
 
-class DeepLabV3PlusDecoder(BaseModule):
+class DeepLabV3PlusDecoder(InitialisedLast):
     """DeepLabV3+'s decoder (arXiv:1802.02611, section 3.1 and table 2).
 
     The low-level map is reduced by a 1x1 conv, the encoder's map resized to its size; 3x3 convs

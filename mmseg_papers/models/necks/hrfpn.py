@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import convolve_concat, select_streams
+from ..layers import InitialisedLast, convolve_concat, select_streams
 
 #: Kaiming's normal for a linear layer; biases are zero.
 PUBLISHED_INIT = dict(type="Kaiming", layer="Conv2d", a=1, mode="fan_in", nonlinearity="leaky_relu")
@@ -18,7 +17,7 @@ POOLINGS = {"AVG": F.avg_pool2d, "MAX": F.max_pool2d}
 
 
 @MODELS.register_module()
-class HighResolutionFPN(BaseModule):
+class HighResolutionFPN(InitialisedLast):
     """HRNetV2p (arXiv:1904.04514, figure 4c; ``HRFPN`` of HRNet-Object-Detection).
 
     The streams are resized to the first, concatenated and reduced by a 1x1 conv; the result is

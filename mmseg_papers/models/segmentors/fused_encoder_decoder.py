@@ -11,6 +11,7 @@ from numbers import Integral
 
 import torch
 from mmengine.logging import print_log
+from mmengine.model import ModuleList
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
@@ -62,6 +63,9 @@ class FusedSegmentorMixin:
     use, which path a head takes and why. ``mode='tensor'``, ``encode_decode`` and ``inference``
     give what they give in ``mmseg``.
 
+    *Initialisation.* Heads in a list are initialised as their ``init_cfg`` says; ``mmseg``'s lists
+    leave that out.
+
     Two more keys of ``test_cfg``:
 
     - ``keep='confidence'`` adds ``seg_confidence`` to the predictions: the soft-max probability of
@@ -84,6 +88,9 @@ class FusedSegmentorMixin:
         _check_numbers(kwargs)
         with naming_options(kwargs, "model"):
             super().__init__(*args, **kwargs)
+        for name in HEADS:
+            if isinstance(heads := getattr(self, name, None), nn.ModuleList):
+                setattr(self, name, ModuleList(heads))
         _check_test_cfg(self)
         _check_mean_and_std(self.data_preprocessor)
         for module in self.modules():

@@ -8,8 +8,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import ModuleList
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...ops import bin_rows, gate_rows
 from ...ops.export import is_traced
@@ -88,7 +89,7 @@ class HeightAttentionMixin:
                 points.append(EndPoint.parse(options.pop(kind), self, option))
             with naming_options(options, f"model.height_attention.places[{i}]"):
                 layers.append(HeightAttention(**options))
-        self.height_attention = nn.ModuleList(layers)
+        self.height_attention = ModuleList(layers)
         # At one point, what is registered first runs first: a source sees earlier places' gates.
         for i, (source, target) in enumerate(zip(self._sources, self._targets, strict=True)):
             if self._gate_before(i) is None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmseg.models.backbones import ResNet
 
 from mmseg_papers.models.backbones import MultiScaleBackbone
 from mmseg_papers.ops import resize_bicubic
@@ -26,6 +27,16 @@ def test_weights_are_its_own():
     net = MultiScaleBackbone(RESNET, scales=(0.5, 1))
     pointers = {p.data_ptr() for p in net.parameters()}
     assert len(pointers) == sum(1 for _ in net.parameters())
+
+
+def test_every_backbone_starts_from_pretrained_weights(tmp_path):
+    source = ResNet(18)
+    torch.save(source.state_dict(), tmp_path / "resnet18.pth")
+    init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "resnet18.pth"))
+    net = MultiScaleBackbone(dict(RESNET, init_cfg=init_cfg))
+    net.init_weights()
+    for backbone in net.backbones:
+        torch.testing.assert_close(backbone.state_dict(), source.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("scales", [(), (0.5, 0), (-1,)])

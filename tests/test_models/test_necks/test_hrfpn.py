@@ -46,9 +46,9 @@ def test_strided_levels():
 def test_published_initialisation():
     neck = HighResolutionFPN((128, 128), 256)
     neck.init_weights()
-    weight = neck.fpn_convs[0].conv.weight
-    assert weight.std().item() == pytest.approx((256 * 9) ** -0.5, rel=0.01)
-    assert (neck.fpn_convs[0].conv.bias == 0).all()
+    for conv in (neck.reduction_conv.conv, neck.fpn_convs[0].conv):
+        assert conv.weight.std().item() == pytest.approx(conv.weight[0].numel() ** -0.5, rel=0.01)
+        assert (conv.bias == 0).all()
 
 
 def test_can_be_built_from_another_scope():

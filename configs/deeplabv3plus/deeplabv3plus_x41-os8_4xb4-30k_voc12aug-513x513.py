@@ -1,0 +1,3 @@
+_base_ = "./deeplabv3plus_x41_4xb4-30k_voc12aug-513x513.py"
+# Evaluates the checkpoint of its base, which is trained at output stride 16.
+model = dict(output_stride=8)

@@ -1,0 +1,7 @@
+_base_ = "./refinenet_r101_4xb2-60k_cityscapes-720x720.py"
+model = dict(
+    backbone=dict(
+        depth=152,
+        init_cfg=dict(checkpoint="https://download.pytorch.org/models/resnet152-394f9c45.pth"),
+    ),
+)

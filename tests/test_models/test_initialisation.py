@@ -1,0 +1,51 @@
+"""Every part of a model is initialised as its ``init_cfg`` says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import nn
+
+from ..families import config_of, every_family
+
+
+def built(family):
+    torch.manual_seed(0)
+    model = MODELS.build(config_of(family).model)
+    model.init_weights()
+    return model
+
+
+@every_family
+def test_no_part_is_left_out(family):
+    model = built(family)
+    left_out = {
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, BaseModule) and part.init_cfg and not part.is_init
+    }
+    assert not left_out
+
+
+def spread(conv):
+    """Standard deviation of the weights over that of Kaiming's normal by inputs."""
+    return conv.weight.std().item() / (2 / conv.weight[0].numel()) ** 0.5
+
+
+def test_height_attention_and_its_head_are_kaimings():
+    model = built("hanet")
+    convs = [m for m in model.height_attention.modules() if isinstance(m, nn.Conv1d)]
+    head = model.decode_head
+    convs += [m.conv for m in (head.bottleneck, head.c1_bottleneck, *head.fuse)]
+    for conv in convs:
+        assert spread(conv) == pytest.approx(1, rel=0.1)
+        assert conv.bias is None or not conv.bias.any()
+
+
+@pytest.mark.parametrize("family", ["ocrnet", "aspocrnet"])
+def test_ocr_heads_are_pytorchs(family):
+    for name, conv in built(family).decode_head.named_modules():
+        if isinstance(conv, nn.Conv2d):
+            assert spread(conv) == pytest.approx(6**-0.5, rel=0.1), name
