@@ -52,7 +52,7 @@ def sync_group(norm: nn.Module) -> dist.ProcessGroup | None:
 class Batch(NamedTuple):
     """What a batch norm averages over: ``count`` values a channel in all processes of ``group``."""
 
-    count: int
+    count: int | Tensor
     group: dist.ProcessGroup | None
 
     @classmethod
@@ -72,8 +72,10 @@ class Batch(NamedTuple):
             ValueError: If all processes have one together, of which there is no variance.
         """
         if group is not None:
-            total = torch.tensor(count, device=device)
+            total = torch.full((), count, dtype=torch.float64, device=device)
             dist.all_reduce(total, group=group)
+            if count > 1:  # without waiting for the GPU
+                return cls(total, group)
             count = int(total)
         if count == 1:
             raise ValueError(ONE_VALUE)
@@ -83,7 +85,7 @@ class Batch(NamedTuple):
         """Sums of this process -> means over all."""
         if self.group is not None:
             dist.all_reduce(sums, group=self.group)
-        return sums / max(self.count, 1)
+        return sums / (self.count if isinstance(self.count, Tensor) else max(self.count, 1))
 
     def moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of the columns of (P, C), in two passes."""

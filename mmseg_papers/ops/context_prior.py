@@ -91,7 +91,7 @@ class PriorStatistics(NamedTuple):
 
     mean: Tensor  # (N,)
     var: Tensor  # (N,), biased
-    count: int  # values of a channel, in all processes
+    count: int | Tensor  # values of a channel, in all processes
 
 
 def context_prior_and_sums_reference(

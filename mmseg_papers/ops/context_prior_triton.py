@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .precision import convolutions_use_tf32, products_use_tf32
+
 
 @triton.jit
 def _context_kernel(
@@ -107,8 +109,8 @@ def context_prior_triton(
             BLOCK_KEYS=block,
             BLOCK_QUERIES=block,
             # As the convolution and the product that this replaces.
-            TF32_SCORES=torch.backends.cudnn.allow_tf32,
-            TF32_CONTEXT=torch.backends.cuda.matmul.allow_tf32,
+            TF32_SCORES=convolutions_use_tf32(),
+            TF32_CONTEXT=products_use_tf32(),
             num_warps=8,
             num_stages=1,
         )

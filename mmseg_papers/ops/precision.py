@@ -62,6 +62,22 @@ def no_autocast(x: Tensor) -> AbstractContextManager:
     return torch.autocast(x.device.type, enabled=False) if _is_autocast(x) else nullcontext()
 
 
+def convolutions_use_tf32() -> bool:
+    """Whether float32 convolutions on CUDA run in TF32."""
+    # PyTorch 2.9's switches, beside which reading the older ones may raise an error.
+    if hasattr(torch.backends.cudnn, "conv"):
+        return torch.backends.cudnn.conv.fp32_precision == "tf32"
+    return torch.backends.cudnn.allow_tf32
+
+
+def products_use_tf32() -> bool:
+    """Whether float32 products of matrices on CUDA run in TF32."""
+    products = torch.backends.cuda.matmul
+    if hasattr(products, "fp32_precision"):
+        return products.fp32_precision == "tf32"
+    return products.allow_tf32
+
+
 def _is_autocast(x: Tensor) -> bool:
     if x.is_cuda:
         return torch.is_autocast_enabled()

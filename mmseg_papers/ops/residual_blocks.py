@@ -346,7 +346,7 @@ def _shared_moments(y: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor
     unused = torch.zeros(2, y.shape[1], dtype=accumulation_dtype(y), device=y.device)
     mean, variance = torch.batch_norm_update_stats(y, *unused, 0.0)
     count = y[:, 0].numel()
-    sums = torch.cat([count * mean, mean.new_tensor([count])])
+    sums = torch.cat([count * mean, mean.new_full((1,), count)])
     dist.all_reduce(sums, group=group)
     total = sums[-1]
     shared = sums[:-1] / total
@@ -368,7 +368,7 @@ def _normalise_backward(
     g, g_weight, g_bias = backward(grad, y, weight, *statistics, mask)
     if layer.group is not None:
         wide = accumulation_dtype(y)
-        count = torch.tensor([y[:, 0].numel()], dtype=wide, device=y.device)
+        count = torch.full((1,), y[:, 0].numel(), dtype=wide, device=y.device)
         sums = torch.cat([g_bias.to(wide), g_weight.to(wide), count])
         dist.all_reduce(sums, group=layer.group)
         mean_g, mean_dot = (sums[:-1] / sums[-1]).chunk(2)

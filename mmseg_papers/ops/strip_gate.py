@@ -133,6 +133,7 @@ def _forward(
         return strip_gate_triton(x, row, column, weight, bias, keeps_gate)
     with no_autocast(x):
         gate = F.conv2d(_strip_sum_like(x, row, column), weight, bias).sigmoid_()
+    gate = gate.contiguous(memory_format=layout(x))  # it may have the weight's
     if keeps_gate:
         return x * gate, gate
     return gate.mul_(x), x.new_empty(0)
@@ -150,7 +151,7 @@ def _gradients(
     grad_logits = grad * x
     torch.ops.aten.sigmoid_backward(grad_logits, gate, grad_input=grad_logits)
     others = _gradients_below(grad_logits, row, column, weight)
-    return grad * gate, *others  # last, as it is one more map to hold
+    return (grad * gate).contiguous(memory_format=layout(x)), *others  # last: one more map to hold
 
 
 def _gradients_below(
@@ -163,8 +164,9 @@ def _gradients_below(
         *(False, [0, 0], 1, [True, True, True]),
     )
     torch.ops.aten.threshold_backward(grad_total, total, 0, grad_input=grad_total)
-    strips = strip_sums(grad_total, accumulation_dtype(row))
-    return *(s.to(row.dtype) for s in strips), grad_weight, grad_bias
+    strips = zip(strip_sums(grad_total, accumulation_dtype(row)), (row, column), strict=True)
+    grads = (s.to(like.dtype).contiguous(memory_format=layout(like)) for s, like in strips)
+    return *grads, grad_weight, grad_bias
 
 
 class _StripGate(torch.autograd.Function):
@@ -206,7 +208,8 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
 
     @_strip_gate_backward.register_fake
     def _(grad, x, row, column, weight, gate):
-        return *map(torch.empty_like, (x, row, column, weight)), x.new_empty(len(weight))
+        grads = (torch.empty_like(t, memory_format=layout(t)) for t in (x, row, column))
+        return *grads, torch.empty_like(weight), x.new_empty(len(weight))
 
 else:
     _strip_gate, _strip_gate_backward = _forward, _gradients

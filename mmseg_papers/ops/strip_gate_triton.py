@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .layout import is_channels_last, layout
+from .precision import convolutions_use_tf32
 
 BLOCK_P, BLOCK_C, BLOCK_K = 64, 64, 32
 BLOCK = 1024
@@ -98,7 +99,7 @@ def strip_gate_triton(
             c * height * width,
             *((1, c) if is_channels_last(x) else (height * width, 1)),
             KEEP_GATE=keeps_gate,
-            TF32=torch.backends.cudnn.allow_tf32,  # as the convolution that this replaces
+            TF32=convolutions_use_tf32(),  # as the convolution that this replaces
             BLOCK_P=BLOCK_P,
             BLOCK_C=BLOCK_C,
             BLOCK_K=BLOCK_K,

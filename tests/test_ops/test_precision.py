@@ -1,5 +1,8 @@
 """What is added up in float32 is so within ``torch.autocast``, too."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -55,3 +58,24 @@ def test_float32_stays_float32_under_autocast(name):
 
 def test_bicubic_without_a_device():
     assert ops.resize_bicubic(torch.empty(1, 3, 5, 6, device="meta"), (9, 11)).shape[2:] == (9, 11)
+
+
+READS = """
+import torch
+from mmseg_papers.ops.precision import convolutions_use_tf32, products_use_tf32
+torch.backends.cudnn.rnn.fp32_precision = "ieee"  # reading allow_tf32 is an error from here on
+for precision in ("ieee", "tf32"):
+    torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cuda.matmul.fp32_precision = precision
+    print(convolutions_use_tf32(), products_use_tf32())
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cudnn, "conv"), reason="switches of PyTorch 2.9 and newer"
+)
+def test_switches_of_tf32_are_read_beside_unlike_others():
+    """In a process of its own, as PyTorch itself fails with unlike switches."""
+    command = [sys.executable, "-c", READS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "False False\nTrue True\n", done.stderr[-2000:]

@@ -1,6 +1,7 @@
 """strip_sum and strip_gate against their plain forms and the authors' interpolation."""
 
 import importlib
+from itertools import product
 
 import pytest
 import torch
@@ -172,8 +173,17 @@ def test_operators_are_registered_as_torch_wants(memory_format):
     ops = torch.ops.mmseg_papers
     for keeps_gate in (False, True):
         torch.library.opcheck(ops.strip_gate, (*tensors, keeps_gate))
-    gate = tensors[0].sigmoid()
-    torch.library.opcheck(ops.strip_gate_backward, (tensors[0], *tensors[:4], gate))
+    x, *others = tensors
+    gate = x.sigmoid()
+    torch.library.opcheck(ops.strip_gate_backward, (x, *tensors[:4], gate))
+    # What compiled code is told about strides, where map, strips and gradient have unlike ones.
+    for of_x, of_strips, of_grad in product(LAYOUTS, repeat=3):
+        row, column = (t.contiguous(memory_format=of_strips) for t in others[:2])
+        mixed = (x.contiguous(memory_format=of_x), row, column, *others[2:])
+        torch.library.opcheck(ops.strip_gate, (*mixed, True), test_utils="test_faketensor")
+        grad = x.contiguous(memory_format=of_grad)
+        arguments = (grad, *mixed[:4], gate.contiguous(memory_format=of_x))
+        torch.library.opcheck(ops.strip_gate_backward, arguments, test_utils="test_faketensor")
 
 
 @pytest.mark.torch_2_7

@@ -171,7 +171,8 @@ class SoftmaxFocalLoss(nn.Module):
         tiny = torch.finfo(pixel_loss.dtype).tiny
         loss = (-torch.expm1(-pixel_loss)).clamp(min=tiny) ** self.gamma * pixel_loss
         if self.class_weight is not None:
-            loss = loss * loss.new_tensor(self.class_weight)[label * valid]
+            alpha = torch.tensor(self.class_weight, dtype=loss.dtype)
+            loss = loss * alpha.to(loss.device, non_blocking=True)[label * valid]
         if weight is not None:
             loss = loss * weight
         return self.loss_weight * loss.sum() / valid.sum().clamp(min=1)

@@ -298,5 +298,5 @@ def _loss_modules(head: nn.Module) -> list[nn.Module]:
 def _class_weight(loss: nn.Module, logits: Tensor) -> Tensor | None:
     if loss.class_weight is None:
         return None
-    dtype = accumulation_dtype(logits)
-    return torch.as_tensor(loss.class_weight, dtype=dtype, device=logits.device)
+    weight = torch.as_tensor(loss.class_weight, dtype=accumulation_dtype(logits))
+    return weight.to(logits.device, non_blocking=True)
