@@ -3,9 +3,10 @@
     python tools/gpu_suite.py [PIECE ..] [--minutes 9] [--out DIR]
     python tools/gpu_suite.py --report
 
-Runs the pieces that have no result in --out yet and begins none after --minutes; the next call goes
-on. A PIECE is a name or a pattern such as 'op:*'; --list prints all. --tiny rehearses with small
-sizes on any machine. --report prints the tables of what is there.
+Runs the pieces that have no result in --out/results.json yet, each in a process of its own, until
+--minutes are over; the next call goes on. A piece that failed has its error there, and --retry runs
+it again. A PIECE is a name or a pattern such as 'op:*'; --list prints all. --tiny rehearses with
+small sizes on any machine. --report prints the tables of what is there.
 """
 
 from __future__ import annotations
@@ -14,17 +15,23 @@ import argparse
 import fnmatch
 import json
 import os
+
+# Or asking for a GPU, as imports do, keeps the processes that are forked below from using it.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
 import platform
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import benchmark
@@ -116,19 +123,16 @@ def tests(tiny: bool) -> dict:
     return dict(passed=done.returncode == 0, output=(done.stdout + done.stderr)[-4000:])
 
 
-def memory_check(tiny: bool) -> dict:
-    """The same under CUDA's memory checker, where it is installed."""
+def memory_check(tiny: bool, operation: str) -> dict:
+    """The tests of an operation's kernels under CUDA's memory checker, where it is installed."""
     checker = shutil.which("compute-sanitizer")
     if checker is None or tiny:
         return dict(passed=None, output="compute-sanitizer is not installed or not asked for")
     command = [checker, "--error-exitcode", "9", sys.executable, "-m", "pytest", "-q", "-x"]
-    command += [
-        "-m",
-        "cuda",
-        "tests/test_ops/test_upsample_add.py",
-        "tests/test_ops/test_strip_means.py",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command += ["-m", "cuda", f"tests/test_ops/test_{operation}.py"]
+    # PyTorch's allocator would put a neighbour where nothing may be read.
+    env = dict(os.environ, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     return dict(passed=done.returncode == 0, output=(done.stdout + done.stderr)[-4000:])
 
 
@@ -207,12 +211,11 @@ def train(tiny: bool) -> dict:
     return dict(losses=losses, seconds=sorted(seconds)[len(seconds) // 2])
 
 
-def profile(out: Path) -> dict:
-    """Where the time of the models goes whose training gains least."""
+def profile(out: Path) -> dict | None:
+    """Where the time of the models goes whose training gains least; ``None`` without any."""
     gains = {}
     for name in MODELS:
-        file = result_file(out, f"model:{name}")
-        rows = json.loads(file.read_text())["results"] if file.exists() else []
+        rows = results(out).get(f"model:{name}", {}).get("results", [])
         found = [benchmark.Result(**row) for row in rows if row["task"].startswith("train")]
         for by_layout in benchmark.ratios(found).values():
             gains[name] = min(time for time, _ in by_layout.values())
@@ -246,8 +249,8 @@ def camvid_config(name: str) -> Config:
     return config
 
 
-def camvid(tiny: bool, name: str, seed: int, out: Path, seconds: float) -> dict | None:
-    """Train a config on CamVid as far as the time allows; ``None`` if it is not done yet."""
+def camvid(tiny: bool, name: str, seed: int, out: Path) -> dict:
+    """Train a config on CamVid, from where an earlier call was cut off."""
     config = camvid_config(name)
     if tiny:
         config = with_crop_size(config, (96, 128))
@@ -258,87 +261,106 @@ def camvid(tiny: bool, name: str, seed: int, out: Path, seconds: float) -> dict 
     command = [sys.executable, str(ROOT / "tools" / "compare.py"), str(file), "--random-weights"]
     command += ["--iterations", str(2 if tiny else CAMVID_ITERS), "--batch-size", "8"]
     command += ["--seeds", str(seed), "--out", str(out)]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        printed, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # its training's processes, too
-        process.communicate()
-        return None
-    if process.returncode:
-        raise RuntimeError(f"{name} failed: {printed[-2000:]}")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError((done.stdout + done.stderr)[-2000:])
     (result,) = out.glob(f"{file.stem}_*_seed{seed}/result.json")
     return dict(config=file.stem, **json.loads(result.read_text()))
 
 
-def pieces(tiny: bool, out: Path) -> dict[str, Callable[[float], dict | None]]:
-    """Name -> what to run with the seconds that are left, in the order of their worth."""
-    found: dict[str, Callable[[float], dict | None]] = {
-        "card": lambda _: card(tiny),
-        "tests": lambda _: tests(tiny),
+def pieces(tiny: bool, out: Path) -> dict[str, Callable[[], dict | None]]:
+    """Name -> what to run, in the order of their worth."""
+    found: dict[str, Callable[[], dict | None]] = {
+        "card": partial(card, tiny),
+        "tests": partial(tests, tiny),
+        "deterministic": partial(deterministic, tiny),
     }
-    for name in benchmark.OPS:
-        found[f"op:{name}"] = lambda _, name=name: operation(tiny, name)
-    found["deterministic"] = lambda _: deterministic(tiny)
-    for kind, compiled in (("model", False), ("compiled", True)):
-        for name in MODELS:
-            found[f"{kind}:{name}"] = lambda _, name=name, compiled=compiled: model(
-                tiny, name, compiled
-            )
-    found["profile"] = lambda _: profile(out)
-    found["memory_check"] = lambda _: memory_check(tiny)
+    found |= {f"model:{name}": partial(model, tiny, name, compiled=False) for name in MODELS}
+    found |= {f"op:{name}": partial(operation, tiny, name) for name in benchmark.OPS}
+    found |= {f"compiled:{name}": partial(model, tiny, name, compiled=True) for name in MODELS}
+    found["profile"] = partial(profile, out)
+    for file in sorted((ROOT / "mmseg_papers" / "ops").glob("*_triton.py")):
+        name = file.stem.removesuffix("_triton")
+        found[f"memory_check:{name}"] = partial(memory_check, tiny, name)
     runs = [(name, 0) for name in (*CAMVID, *BASELINES)] + [(name, 1) for name in TWICE]
     for name, seed in runs:
-        found[f"camvid:{name}:{seed}"] = lambda seconds, name=name, seed=seed: camvid(
-            tiny, name, seed, out, seconds
-        )
+        found[f"camvid:{name}:{seed}"] = partial(camvid, tiny, name, seed, out)
     return found
 
 
-def result_file(out: Path, piece: str) -> Path:
-    """Where the result of a piece is."""
-    return out / f"{piece.replace('/', '+')}.json"
+def results(out: Path) -> dict[str, dict]:
+    """Piece -> its result, or ``error``, as earlier calls left them."""
+    file = out / "results.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
-def run(wanted: list[str], out: Path, minutes: float, tiny: bool) -> int:
+def keep(out: Path, name: str, result: dict) -> None:
+    """Add a result to the file, whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    partial_file = out / "results.partial"
+    partial_file.write_text(json.dumps(results(out) | {name: result}, indent=1))
+    partial_file.replace(out / "results.json")
+
+
+def start_method() -> str:
+    """``'fork'``, which imports nothing again, if a forked process can use the GPU."""
+    process = get_context("fork").Process(target=synchronize)
+    process.start()
+    process.join()
+    return "spawn" if process.exitcode else "fork"
+
+
+def work(name: str, piece: Callable[[], dict | None], out: Path) -> None:
+    """Run a piece in a process of its own, and keep what it gives."""
+    os.setsid()  # so that it can be killed with its own processes
+    try:
+        result = piece()
+    except Exception:
+        result = dict(error=traceback.format_exc()[-4000:])
+    if result is not None:
+        keep(out, name, result)
+
+
+def run(wanted: list[str], out: Path, minutes: float, tiny: bool, retry: bool) -> int:
     """Run pieces until the time is over; 1 if one failed."""
+    context = get_context(start_method())
     end = time.monotonic() + 60 * minutes
     failed = 0
     for name, piece in pieces(tiny, out).items():
-        file = result_file(out, name)
-        if file.exists() or not any(fnmatch.fnmatch(name, pattern) for pattern in wanted):
+        earlier = results(out).get(name)
+        if earlier is not None and not (retry and "error" in earlier):
             continue
-        left = end - time.monotonic()
-        if left < 0:
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in wanted):
+            continue
+        if time.monotonic() > end:
             print("the time is over; call again to go on")
             break
         start = time.monotonic()
-        try:
-            result = piece(left)
-        except Exception as error:  # one piece must not cost the loan of the others
-            print(f"FAILED {name}: {type(error).__name__}: {error}")
-            failed = 1
-            continue
-        state = "not done yet, call again" if result is None else "done"
+        # A fault of one kernel ends all that a process does on a GPU.
+        process = context.Process(target=work, args=(name, piece, out))
+        process.start()
+        process.join(max(end - start, 0))
+        if is_cut_off := process.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+            if end - start > 54 * minutes and not name.startswith("camvid:"):
+                keep(out, name, dict(error="takes longer than a call"))
+        elif process.exitcode:
+            keep(out, name, dict(error=f"the process ended with {process.exitcode}"))
+        after = results(out).get(name)
+        if after in (None, earlier):
+            state = "not done yet, call again" if is_cut_off else "nothing to do yet"
+        elif "error" in after:
+            state, failed = f"FAILED: {after['error']}", 1
+        else:
+            state = "done"
         print(f"{name}: {state}, {time.monotonic() - start:.0f} s", flush=True)
-        if result is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            partial_file = file.with_suffix(".partial")
-            partial_file.write_text(json.dumps(result, indent=1))
-            partial_file.replace(file)
     return failed
 
 
 def report(out: Path) -> str:
     """Markdown tables of the results that are there."""
-    found = {f.stem.replace("+", "/"): json.loads(f.read_text()) for f in out.glob("*.json")}
+    found = {name: result for name, result in results(out).items() if "error" not in result}
     lines = []
     if about := found.get("card"):
         rates = ", ".join(f"{k} {v:.1f}" for k, v in about["tflop_per_s"].items())
@@ -368,7 +390,7 @@ def report(out: Path) -> str:
                     share = f"{speed / about['gb_per_s']:.0%}" if about else ""
                 times = [f"{r['seconds'] * 1e3:.2f} ms" for r in (stock, ours)]
                 cells = [f"{task}{kind}", layout, *times, f"{ratio:.2f}", f"{memory:.2f}"]
-                error = f"{max(ours['errors']):.0e}"
+                error = f"{max(ours['errors']):.0e}" + " (too much)" * (not ours["agrees"])
                 lines.append(f"| {' | '.join([*cells, error, rate, share])} |")
     if result := found.get("deterministic"):
         same = "bit-identical" if result["bit_identical"] else "NOT bit-identical"
@@ -383,6 +405,9 @@ def report(out: Path) -> str:
     if trained:
         compare.draw(trained, out / "camvid.png")
         lines += ["", compare.table(trained), "", f"curves: {out / 'camvid.png'}"]
+    for name, result in results(out).items():
+        if "error" in result:
+            lines += ["", f"{name} failed: {result['error']}"]
     return "\n".join(lines)
 
 
@@ -394,6 +419,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("work_dirs/gpu_suite"), metavar="DIR")
     parser.add_argument("--tiny", action="store_true", help="rehearse at small sizes")
     parser.add_argument("--list", action="store_true", help="print the pieces")
+    parser.add_argument("--retry", action="store_true", help="what failed, too")
     parser.add_argument("--report", action="store_true", help="print tables of the results")
     args = parser.parse_args()
     if args.report:
@@ -406,7 +432,7 @@ def main() -> int:
     if args.list:
         print("\n".join(names))
         return 0
-    return run(args.wanted, args.out, args.minutes, args.tiny)
+    return run(args.wanted, args.out, args.minutes, args.tiny, args.retry)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """The GPU suite, rehearsed at small sizes: pieces run once, the next call goes on."""
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,11 +29,12 @@ def test_rehearsal(tmp_path):
     code, printed = suite(*wanted, "--tiny", "--out", tmp_path)
     assert code == 0, printed
     assert "deterministic: done" in printed
-    before = {f.name: f.stat().st_mtime_ns for f in tmp_path.glob("*.json")}
-    assert len(before) == 4
+    file = tmp_path / "results.json"
+    before = file.read_text()
+    assert len(json.loads(before)) == 4
     code, printed = suite(*wanted, "--tiny", "--out", tmp_path)
     assert "done" not in printed
-    assert {f.name: f.stat().st_mtime_ns for f in tmp_path.glob("*.json")} == before
+    assert file.read_text() == before
     code, printed = suite("--report", "--out", tmp_path)
     assert code == 0
     assert "Two deterministic runs are bit-identical." in printed
@@ -47,3 +52,34 @@ def test_unknown_piece(tmp_path):
     code, printed = suite("op:nothing", "--out", tmp_path)
     assert code == 2
     assert "no piece op:nothing" in printed
+
+
+def test_a_piece_that_ends_its_process_costs_no_other(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOOL.parent)
+    import gpu_suite
+
+    def crash():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def fail():
+        raise ValueError("too small")
+
+    found = {"crash": crash, "fail": fail, "good": lambda: dict(value=1), "idle": lambda: None}
+    monkeypatch.setattr(gpu_suite, "pieces", lambda *_: found)
+    assert gpu_suite.run(["*"], tmp_path, 1, tiny=True, retry=False) == 1
+    results = gpu_suite.results(tmp_path)
+    assert set(results) == {"crash", "fail", "good"}
+    assert results["crash"]["error"] == "the process ended with -9"
+    assert "ValueError: too small" in results["fail"]["error"]
+    assert results["good"] == dict(value=1)
+    assert "too small" in gpu_suite.report(tmp_path)
+
+    found["fail"] = lambda: dict(value=2)
+    assert gpu_suite.run(["fail"], tmp_path, 1, tiny=True, retry=False) == 0
+    assert "error" in gpu_suite.results(tmp_path)["fail"]
+    assert gpu_suite.run(["fail"], tmp_path, 1, tiny=True, retry=True) == 0
+    assert gpu_suite.results(tmp_path)["fail"] == dict(value=2)
+
+    found["slow"] = lambda: time.sleep(60)
+    assert gpu_suite.run(["slow"], tmp_path, 0.05, tiny=True, retry=False) == 1
+    assert gpu_suite.results(tmp_path)["slow"] == dict(error="takes longer than a call")
