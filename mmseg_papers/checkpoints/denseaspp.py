@@ -1,9 +1,10 @@
-"""DenseASPP: files of DeepMotionAIResearch/DenseASPP, and torchvision's of DenseNet."""
+"""DenseASPP: files of DeepMotionAIResearch/DenseASPP; torchvision's and mmpretrain's DenseNet."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from ..models.backbones.dilated_densenet import OF_MMPRETRAIN
 from .keys import rename
 
 RATES = (3, 6, 12, 18, 24)
@@ -34,8 +35,12 @@ RULES = [
         for i, rate in enumerate(RATES)
     ),
     (r"classification\.1\.", "decode_head.conv_seg."),
+    *(
+        (rf"backbone\.{theirs}", lambda name, ours=ours: f"backbone.{ours(name)}")
+        for theirs, ours in OF_MMPRETRAIN
+    ),
     # The ImageNet classifier.
-    (r"classifier\.", None),
+    (r"classifier\.|head\.fc\.", None),
     # A dense block, pyramid layer or transition alone.
     (r"(denselayer\d+\.)?(norm|conv)\.([12])\.", r"\1\2\3."),
     (r"(norm|conv)\.", r"\g<0>"),

@@ -11,7 +11,7 @@ train_pipeline = [
     # The long side is 473 times 0.5, 0.6, .. 1.6.
     dict(
         type="RandomChoiceResize",
-        scales=[(473 * s // 10, 473 * s // 10) for s in range(5, 17)],
+        scales=[((473 * s + 5) // 10, (473 * s + 5) // 10) for s in range(5, 17)],
         resize_type="Resize",
         keep_ratio=True,
     ),

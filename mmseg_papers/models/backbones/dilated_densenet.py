@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
@@ -38,6 +38,17 @@ OUTPUT_STRIDES = {
 }
 STRIDE = 8
 #: torchvision's published files write "norm.1" where PyTorch has allowed only "norm1" since 0.4.
+#: Beginnings of mmpretrain's names -> ours.
+OF_MMPRETRAIN: list[tuple[str, Callable[[re.Match], str]]] = [
+    (r"stem\.0\.", lambda _: "conv0."),
+    (r"stem\.1\.", lambda _: "norm0."),
+    (
+        r"stages\.(\d)\.block\.(\d+)\.",
+        lambda name: f"denseblock{int(name[1]) + 1}.denselayer{int(name[2]) + 1}.",
+    ),
+    (r"transitions\.3\.0\.", lambda _: "norm5."),
+    (r"transitions\.(\d)\.", lambda name: f"transition{int(name[1]) + 1}."),
+]
 DOTTED = r"(denselayer\d+\.(?:norm|conv))\.([12])\."
 
 
@@ -216,14 +227,17 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
         return self
 
     def rename_keys(self, state_dict: dict[str, Tensor], prefix: str) -> None:
-        """Give torchvision's weights the names of these modules, in place.
+        """Give torchvision's and mmpretrain's weights the names of these modules, in place.
 
         Args:
             state_dict (dict[str, Tensor]): Of a model.
             prefix (str): What names of this backbone's begin with.
         """
         for key in [k for k in state_dict if k.startswith(prefix)]:
-            state_dict[prefix + re.sub(DOTTED, r"\1\2.", key[len(prefix) :])] = state_dict.pop(key)
+            name = re.sub(DOTTED, r"\1\2.", key[len(prefix) :])
+            for theirs, ours in OF_MMPRETRAIN:
+                name = re.sub(f"^{theirs}", ours, name)
+            state_dict[prefix + name] = state_dict.pop(key)
         for name in ("weight", "bias"):
             state_dict.pop(f"{prefix}classifier.{name}", None)
 

@@ -191,7 +191,7 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
         upsample_mode (str): Resizing in the fusions: ``'bilinear'`` (segmentation) or
             ``'nearest'`` (detection and pose). Default: ``'bilinear'``.
         align_corners (bool): For bilinear resizing. The authors' OCR, ADE20K and COCO-Stuff
-            weights need True, all others False. Default: False.
+            weights and all of openseg.pytorch need True, all others False. Default: False.
         fusion_scope (str): Which modules exchange information: ``'all'``; ``'across'``, the last of
             each stage; ``'final'``, the last of stage 4 (TPAMI table 12). Default: ``'all'``.
         upsample_cfg (dict, optional): A registered layer that up-samples in the fusions, such as

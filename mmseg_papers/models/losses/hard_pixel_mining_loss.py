@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmengine.logging import MessageHub
 from mmseg.registry import MODELS
 from torch import Tensor
 
@@ -19,18 +20,30 @@ class HardPixelMiningLoss(PixelMiningLoss):
 
     Args:
         share (float): Of all pixels, that are taken; in (0, 1].
+        ramp_iters (int): Iterations over which the share falls from 1 to ``share``
+            (``hard_example_mining_step``), as MMEngine's runner counts them. Default: 0, none.
         loss_weight (float): Factor of the whole loss. Default: 1.
         loss_name (str): Name in the log; begins with ``loss_``. Default: ``'loss_ce'``.
 
     Raises:
-        ValueError: If ``share`` is outside (0, 1].
+        ValueError: If ``share`` is outside (0, 1] or ``ramp_iters`` negative.
     """
 
-    def __init__(self, share: float, loss_weight: float = 1.0, loss_name: str = "loss_ce") -> None:
+    def __init__(
+        self,
+        share: float,
+        loss_weight: float = 1.0,
+        loss_name: str = "loss_ce",
+        *,
+        ramp_iters: int = 0,
+    ) -> None:
         if not 0 < share <= 1:
             raise ValueError(f"share must be in (0, 1], got {share!r}")
+        if ramp_iters < 0:
+            raise ValueError(f"ramp_iters must be at least 0, got {ramp_iters}")
         super().__init__()
         self.share = share
+        self.ramp_iters = ramp_iters
         self.loss_weight = loss_weight
         self.loss_name = loss_name
 
@@ -47,5 +60,9 @@ class HardPixelMiningLoss(PixelMiningLoss):
         """
         # In half precision the sum over the pixels of a batch would overflow.
         pixel_loss = pixel_loss.to(accumulation_dtype(pixel_loss))
-        hardest = pixel_loss.flatten().topk(int(self.share * pixel_loss.numel())).values
+        share = self.share
+        if self.ramp_iters:
+            done = MessageHub.get_current_instance().get_info("iter", 0)
+            share = 1 - (1 - share) * min(done / self.ramp_iters, 1)
+        hardest = pixel_loss.flatten().topk(int(share * pixel_loss.numel())).values
         return self.loss_weight * hardest.sum() / hardest.count_nonzero().clamp(min=1)

@@ -1,5 +1,7 @@
 """DilatedDenseNet: its tables, sizes, what of a file loads and what is refused."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -143,6 +145,40 @@ def test_imagenet_files_fit_whole_without_the_fourth_transition(tmp_path):
     net = DilatedDenseNet(SMALL, transition4=False, init_cfg=init_cfg)
     net.init_weights()
     assert all(torch.equal(v, source[k]) for k, v in net.state_dict().items())
+
+
+def mmpretrain_file():
+    """The same network's weights under mmpretrain's names."""
+    source = DilatedDenseNet(SMALL, transition4=False)
+    weights = {"head.fc.weight": torch.rand(10, 12), "head.fc.bias": torch.rand(10)}
+    for key, value in source.state_dict().items():
+        for pattern, theirs in (
+            (r"^conv0\.", "stem.0."),
+            (r"^norm0\.", "stem.1."),
+            (r"^norm5\.", "transitions.3.0."),
+        ):
+            key = re.sub(pattern, theirs, key)
+        block = re.match(r"denseblock(\d)\.denselayer(\d+)\.(.*)", key)
+        transition = re.match(r"transition(\d)\.(.*)", key)
+        if block:
+            key = f"stages.{int(block[1]) - 1}.block.{int(block[2]) - 1}.{block[3]}"
+        elif transition:
+            key = f"transitions.{int(transition[1]) - 1}.{transition[2]}"
+        weights[f"backbone.{key}"] = value
+    return source.state_dict(), weights
+
+
+def test_mmpretrain_files(tmp_path):
+    source, weights = mmpretrain_file()
+    file = tmp_path / "densenet.pth"
+    torch.save(dict(state_dict=weights), file)
+    init_cfg = dict(type="Pretrained", checkpoint=str(file), prefix="backbone.")
+    net = DilatedDenseNet(SMALL, transition4=False, init_cfg=init_cfg)
+    net.init_weights()
+    assert all(torch.equal(v, source[k]) for k, v in net.state_dict().items())
+    ours = convert_state_dict("denseaspp", weights)
+    assert ours.keys() == {f"backbone.{k}" for k in source}
+    assert all(torch.equal(v, source[k.removeprefix("backbone.")]) for k, v in ours.items())
 
 
 def test_imagenet_files_convert():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads import FCNHead
 from mmseg.structures import SegDataSample
@@ -32,6 +33,15 @@ def test_of_all_pixels_it_is_the_mean_of_the_valid_ones():
     torch.testing.assert_close(loss, F.cross_entropy(logits, label, ignore_index=255))
 
 
+@pytest.mark.parametrize(("done", "share"), [(0, 1), (25, 0.85), (50, 0.7), (100, 0.4), (300, 0.4)])
+def test_the_share_falls_from_one(done, share, monkeypatch):
+    monkeypatch.setattr(MessageHub, "get_info", lambda *_: done)
+    logits, label = data()
+    loss = HardPixelMiningLoss(0.4, ramp_iters=100)(logits, label, ignore_index=255)
+    expected = HardPixelMiningLoss(share)(logits, label, ignore_index=255)
+    torch.testing.assert_close(loss, expected)
+
+
 def test_all_ignored():
     logits, label = data()
     loss = HardPixelMiningLoss(0.5)(logits, torch.full_like(label, 255), ignore_index=255)
@@ -44,6 +54,11 @@ def test_all_ignored():
 def test_refuses_shares(share):
     with pytest.raises(ValueError, match=rf"share must be in \(0, 1\], got {share}"):
         HardPixelMiningLoss(share)
+
+
+def test_refuses_a_negative_ramp():
+    with pytest.raises(ValueError, match="ramp_iters must be at least 0, got -1"):
+        HardPixelMiningLoss(0.5, ramp_iters=-1)
 
 
 def test_refuses_samplers():
