@@ -282,7 +282,8 @@ def evaluate(
 
 def compile_model(model: torch.nn.Module) -> Callable:
     """The model in ``torch.compile``, which may not fall back to running it eagerly."""
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    if hasattr(torch._dynamo.config, "fail_on_recompile_limit_hit"):  # not in PyTorch 2.4
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(model)
 
 
@@ -439,7 +440,7 @@ def measure(task: Task, repeats: int, threads: int) -> list[Result]:
     seconds = measure_time(runs, repeats, threads)
     del runs
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # the processes below need it
+        torch.cuda.empty_cache()
     extra = peaks(task, keys, threads)
     return [
         Result(task.name, *key, seconds[key], extra[key], errors[key[1]], agrees[key[1]])

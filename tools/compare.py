@@ -253,8 +253,9 @@ def main() -> None:
                 seeded = resolved_config(config)
                 seeded.merge_from_dict({"randomness.seed": seed})
                 folder = args.out / f"{stem}_{args.iterations}iters_seed{seed}"
-                claim(folder, seeded)
                 runs.append((stem, seeded, folder))
+        for _, config, folder in runs:
+            claim(folder, config)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     found: dict[str, list[dict]] = {}

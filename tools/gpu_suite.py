@@ -28,10 +28,11 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import benchmark
@@ -294,11 +295,12 @@ def results(out: Path) -> dict[str, dict]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def keep(out: Path, name: str, result: dict) -> None:
-    """Add a result to the file, whole or not at all."""
+def keep(out: Path, name: str, result: dict | None) -> None:
+    """Add a result to the file, whole or not at all; ``None`` removes an earlier one."""
     out.mkdir(parents=True, exist_ok=True)
+    kept = {piece: r for piece, r in (results(out) | {name: result}).items() if r is not None}
     partial_file = out / "results.partial"
-    partial_file.write_text(json.dumps(results(out) | {name: result}, indent=1))
+    partial_file.write_text(json.dumps(kept, indent=1))
     partial_file.replace(out / "results.json")
 
 
@@ -321,6 +323,15 @@ def work(name: str, piece: Callable[[], dict | None], out: Path) -> None:
         keep(out, name, result)
 
 
+def stop(process: BaseProcess) -> None:
+    """End a process and those that it has started."""
+    if process.is_alive():
+        with suppress(ProcessLookupError):  # it has no group of its own yet
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    process.join()
+
+
 def run(wanted: list[str], out: Path, minutes: float, tiny: bool, retry: bool) -> int:
     """Run pieces until the time is over; 1 if one failed."""
     context = get_context(start_method())
@@ -332,6 +343,8 @@ def run(wanted: list[str], out: Path, minutes: float, tiny: bool, retry: bool) -
             continue
         if not any(fnmatch.fnmatch(name, pattern) for pattern in wanted):
             continue
+        if earlier is not None:
+            keep(out, name, None)
         if time.monotonic() > end:
             print("the time is over; call again to go on")
             break
@@ -339,16 +352,17 @@ def run(wanted: list[str], out: Path, minutes: float, tiny: bool, retry: bool) -
         # A fault of one kernel ends all that a process does on a GPU.
         process = context.Process(target=work, args=(name, piece, out))
         process.start()
-        process.join(max(end - start, 0))
-        if is_cut_off := process.is_alive():
-            os.killpg(process.pid, signal.SIGKILL)
-            process.join()
-            if end - start > 54 * minutes and not name.startswith("camvid:"):
-                keep(out, name, dict(error="takes longer than a call"))
-        elif process.exitcode:
+        try:
+            process.join(max(end - start, 0))
+            is_cut_off = process.is_alive()
+        finally:
+            stop(process)
+        if is_cut_off and end - start > 54 * minutes and not name.startswith("camvid:"):
+            keep(out, name, dict(error="takes longer than a call"))
+        elif process.exitcode and not is_cut_off:
             keep(out, name, dict(error=f"the process ended with {process.exitcode}"))
         after = results(out).get(name)
-        if after in (None, earlier):
+        if after is None:
             state = "not done yet, call again" if is_cut_off else "nothing to do yet"
         elif "error" in after:
             state, failed = f"FAILED: {after['error']}", 1

@@ -14,7 +14,7 @@ class OutputStrideHook(Hook):
     """Validate and test at one output stride while the model trains at another.
 
     The weights are the same, and so are the checkpoints. DeepLabV3, trained at 16, scores 77.21
-    mIoU at 16 and 78.51 at 8 (arXiv:1706.05587, table 10).
+    mIoU at 16 and 78.51 at 8 (arXiv:1706.05587, tables 5 and 6, read in a transcription).
 
     Args:
         output_stride (int): Of validation and test, such as 8.

@@ -293,7 +293,9 @@ class _Streamed(torch.autograd.Function):
         ctx.save_for_backward(value, weight, norm_weight, norm_bias, label, mean, var)
         ctx.options = eps, groups, clamped
         ctx.batch = batch if is_batch else None
-        ctx.mark_non_differentiable(mean, var)
+        # A count that is a tensor, too, or it would hold the node that holds it.
+        counted = [batch.count] if isinstance(batch.count, Tensor) else []
+        ctx.mark_non_differentiable(mean, var, *counted)
         context = torch.empty_like(value).copy_(context.view(value.shape))
         return context, sums, mean, var, batch.count
 

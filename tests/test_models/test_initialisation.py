@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import nn
+
+from mmseg_papers.models.layers import InitialisedLast
 
 from ..families import config_of, every_family
 
@@ -49,3 +52,29 @@ def test_ocr_heads_are_pytorchs(family):
     for name, conv in built(family).decode_head.named_modules():
         if isinstance(conv, nn.Conv2d):
             assert spread(conv) == pytest.approx(6**-0.5, rel=0.1), name
+
+
+class Part(InitialisedLast):
+    def __init__(self, init_cfg):
+        super().__init__(init_cfg)
+        self.conv = ConvModule(3, 8, 1)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_weights_from_a_file_come_last(is_first, tmp_path):
+    expected = Part(None).state_dict()
+    torch.save(expected, tmp_path / "part.pth")
+    pretrained = dict(type="Pretrained", checkpoint=str(tmp_path / "part.pth"))
+    constant = dict(type="Constant", layer="Conv2d", val=7.0)
+    part = Part([pretrained, constant] if is_first else [constant, pretrained])
+    part.init_weights()
+    torch.testing.assert_close(part.state_dict(), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("init_cfg", [None, {}, dict(type="Normal", layer="Conv2d", std=1)])
+def test_a_second_call_changes_nothing(init_cfg):
+    part = Part(init_cfg)
+    part.init_weights()
+    before = {name: value.clone() for name, value in part.state_dict().items()}
+    part.init_weights()
+    torch.testing.assert_close(part.state_dict(), before, rtol=0, atol=0)

@@ -253,7 +253,9 @@ def _one_of_two(rank, tensors, label):
         value, *parameters, label[rank : rank + 1], process_group=dist.group.WORLD
     )
     grads = torch.autograd.grad(context.sum() + sums.square().sum(), (value, *parameters))
-    return [torch.tensor(used.count), context, sums, *used[:2], *grads]
+    count = torch.as_tensor(used.count, dtype=torch.float64)
+    assert not count.requires_grad  # or it holds the graph that holds it
+    return [count, context, sums, *used[:2], *grads]
 
 
 def test_two_processes_share_the_statistics(tmp_path):

@@ -56,7 +56,10 @@ def test_unknown_piece(tmp_path):
 
 def test_a_piece_that_ends_its_process_costs_no_other(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(TOOL.parent)
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # which it sets
     import gpu_suite
+
+    monkeypatch.setattr(gpu_suite, "start_method", lambda: "fork")
 
     def crash():
         os.kill(os.getpid(), signal.SIGKILL)
@@ -74,6 +77,8 @@ def test_a_piece_that_ends_its_process_costs_no_other(tmp_path, monkeypatch):
     assert results["good"] == dict(value=1)
     assert "too small" in gpu_suite.report(tmp_path)
 
+    assert gpu_suite.run(["fail"], tmp_path, 1, tiny=True, retry=True) == 1
+    assert "error" in gpu_suite.results(tmp_path)["fail"]
     found["fail"] = lambda: dict(value=2)
     assert gpu_suite.run(["fail"], tmp_path, 1, tiny=True, retry=False) == 0
     assert "error" in gpu_suite.results(tmp_path)["fail"]

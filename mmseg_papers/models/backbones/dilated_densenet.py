@@ -37,7 +37,6 @@ OUTPUT_STRIDES = {
     16: ((True, True, False, False), (1, 1, 1, 2)),
 }
 STRIDE = 8
-#: torchvision's published files write "norm.1" where PyTorch has allowed only "norm1" since 0.4.
 #: Beginnings of mmpretrain's names -> ours.
 OF_MMPRETRAIN: list[tuple[str, Callable[[re.Match], str]]] = [
     (r"stem\.0\.", lambda _: "conv0."),
@@ -49,6 +48,7 @@ OF_MMPRETRAIN: list[tuple[str, Callable[[re.Match], str]]] = [
     (r"transitions\.3\.0\.", lambda _: "norm5."),
     (r"transitions\.(\d)\.", lambda name: f"transition{int(name[1]) + 1}."),
 ]
+#: torchvision's published files write "norm.1" where PyTorch has allowed only "norm1" since 0.4.
 DOTTED = r"(denselayer\d+\.(?:norm|conv))\.([12])\."
 
 

@@ -13,7 +13,13 @@ class InitialisedLast(BaseModule):
     """
 
     def init_weights(self) -> None:
-        """Initialise the children, then all of it as ``init_cfg`` says."""
+        """Initialise the children, then all of it as ``init_cfg`` says, weights from files last."""
+        is_first = not self.is_init
         super().init_weights()
-        if self.init_cfg is not None:
-            initialize(self, self.init_cfg)
+        if is_first and self.init_cfg:
+            cfgs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
+            initialize(self, sorted(cfgs, key=_is_pretrained))
+
+
+def _is_pretrained(init_cfg: dict) -> bool:
+    return "Pretrained" in str(init_cfg["type"])

@@ -62,7 +62,7 @@ class HardPixelMiningLoss(PixelMiningLoss):
         pixel_loss = pixel_loss.to(accumulation_dtype(pixel_loss))
         share = self.share
         if self.ramp_iters:
-            done = MessageHub.get_current_instance().get_info("iter", 0)
-            share = 1 - (1 - share) * min(done / self.ramp_iters, 1)
+            done = min(MessageHub.get_current_instance().get_info("iter", 0) / self.ramp_iters, 1)
+            share = (1 - done) + done * share
         hardest = pixel_loss.flatten().topk(int(share * pixel_loss.numel())).values
         return self.loss_weight * hardest.sum() / hardest.count_nonzero().clamp(min=1)

@@ -89,7 +89,7 @@ class FusedSegmentorMixin:
         with naming_options(kwargs, "model"):
             super().__init__(*args, **kwargs)
         for name in HEADS:
-            if isinstance(heads := getattr(self, name, None), nn.ModuleList):
+            if type(heads := getattr(self, name, None)) is nn.ModuleList:
                 setattr(self, name, ModuleList(heads))
         _check_test_cfg(self)
         _check_mean_and_std(self.data_preprocessor)

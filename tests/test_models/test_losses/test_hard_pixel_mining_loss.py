@@ -42,6 +42,15 @@ def test_the_share_falls_from_one(done, share, monkeypatch):
     torch.testing.assert_close(loss, expected)
 
 
+def test_the_ramp_ends_at_the_share_to_the_pixel(monkeypatch):
+    monkeypatch.setattr(MessageHub, "get_info", lambda *_: 100)
+    torch.manual_seed(0)
+    logits, label = torch.randn(1, 3, 20, 50), torch.randint(0, 3, (1, 20, 50))
+    for share in (0.1, 0.2):
+        ramped = HardPixelMiningLoss(share, ramp_iters=100)(logits, label)
+        assert torch.equal(ramped, HardPixelMiningLoss(share)(logits, label))
+
+
 def test_all_ignored():
     logits, label = data()
     loss = HardPixelMiningLoss(0.5)(logits, torch.full_like(label, 255), ignore_index=255)
