@@ -87,3 +87,16 @@ def require_parts(config: Config, *parts: str) -> None:
             f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
             "that the model was trained with"
         )
+
+
+def transform_name(step: dict) -> str:
+    """A transform's name in a config.
+
+    Args:
+        step (dict): Its ``type`` and options.
+
+    Returns:
+        str: The type without its scope; of a class, its name.
+    """
+    kind = step["type"]
+    return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__

@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from ..datasets.folder import FolderDataset, class_names
 from ..models.option_errors import naming_options, typed_parts
-from .configs import CONFIGS, require_parts, resolved_config
+from .configs import CONFIGS, require_parts, resolved_config, transform_name
 from .crop_size import with_crop_size
 
 #: Training steps that some models' losses need -> the step of ``own.py`` that each stands before.
@@ -52,6 +52,10 @@ def on_own_data(
     init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
     own = with_crop_size(own, config.get("crop_size", own.crop_size))
+    # DeepLab pads whole images to the size of its data set's.
+    padding = config.model.get("data_preprocessor", {}).get("test_cfg") or {}
+    if "size" in padding:
+        padding["size"] = own.crop_size
 
     def adapt(part: Any) -> None:
         members = part.values() if isinstance(part, dict) else part
@@ -68,7 +72,7 @@ def on_own_data(
                 part[option] = value
 
     adapt(own._cfg_dict)
-    steps = {_name(step): step for _, step in typed_parts(config.train_dataloader)}
+    steps = {transform_name(step): step for _, step in typed_parts(config.train_dataloader)}
     for pipeline in (own.train_pipeline, own.train_dataloader.dataset.pipeline):
         for name, following in MODEL_STEPS.items():
             if name in steps:
@@ -85,7 +89,7 @@ def on_own_data(
         config[key] = value
     imports = config.setdefault("custom_imports", {}).get("imports")
     config.custom_imports.imports = list(dict.fromkeys([*_listed(imports), "mmseg_papers"]))
-    for name in ("dataset_type", "class_weight", "swap_labels"):  # of the old classes
+    for name in ("dataset_type", "class_weight", "swap_labels", "test_size"):  # of the old data
         config.pop(name, None)
     config.get("tta_model", {}).pop("swap_labels", None)  # left and right of LIP
     if len(classes) < 2:
@@ -114,12 +118,6 @@ def on_own_data(
             if isinstance(weights, (list, tuple)) and len(weights) == old_classes + 1:
                 part["class_weight"] = [1.0] * len(classes) + [weights[-1]]  # of "no object"
     return config
-
-
-def _name(step: dict) -> str:
-    """A transform's name without its scope, or of its class."""
-    kind = step["type"]
-    return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
 
 
 def _listed(part: Any) -> list:

@@ -164,3 +164,9 @@ def test_keeps_training_steps_that_a_loss_needs():
     pipeline = config.train_dataloader.dataset.pipeline
     assert pipeline[-2:] == [edge, pack]
     assert pipeline == config.train_pipeline
+
+
+def test_whole_images_are_padded_to_the_crop_at_least():
+    config = on_own_data("deeplabv3_r101-mg124_4xb4-90k_cityscapes-769x769", "data/own", CLASSES)
+    assert config.model.data_preprocessor.test_cfg.size == (769, 769)
+    assert "test_size" not in config

@@ -43,7 +43,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=4,
     persistent_workers=True,
-    # A last batch of one image would stop batch norm.
+    # With a sampler that ends, a last batch of one image would stop batch norm.
     drop_last=True,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(

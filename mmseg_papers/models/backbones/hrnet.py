@@ -198,7 +198,8 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
             ``dict(type='carafe')``; where a size is not divisible, its output is resized to the
             exact one. Default: plain resizing.
         **kwargs: As ``mmseg``'s HRNet: ``in_channels``, ``norm_cfg``, ``norm_eval``, ``with_cp``,
-            ``frozen_stages``, ``multiscale_output``, ``init_cfg`` and so on.
+            ``frozen_stages``, ``multiscale_output``, ``init_cfg`` and so on. ``zero_init_residual``
+            changes nothing, as there.
 
     Raises:
         ValueError: If an option has a value outside the ones above, or not exactly one of ``arch``
