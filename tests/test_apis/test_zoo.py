@@ -84,9 +84,9 @@ def test_papers():
     [
         ("ocrnet*ade20k*", ["ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520"]),
         ("OCRNET*ade20k*", ["ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520"]),
-        ("x71", ["deeplabv3plus_x71-no-image-pool_4xb4-90k_cityscapes-769x769"]),
+        ("x71-no-image-pool_4", ["deeplabv3plus_x71-no-image-pool_4xb4-90k_cityscapes-769x769"]),
         ("w48_4xb10", 2),
-        ("deeplabv3+", 14),  # a paper's name
+        ("deeplabv3+", 17),  # a paper's name
         ("no such thing", []),
     ],
 )
