@@ -220,6 +220,8 @@ def profile(out: Path) -> dict | None:
         found = [benchmark.Result(**row) for row in rows if row["task"].startswith("train")]
         for by_layout in benchmark.ratios(found).values():
             gains[name] = min(time for time, _ in by_layout.values())
+    if not gains:
+        return None
     tables = {}
     activities = [torch.profiler.ProfilerActivity.CPU]
     if torch.cuda.is_available():
@@ -343,11 +345,11 @@ def run(wanted: list[str], out: Path, minutes: float, tiny: bool, retry: bool) -
             continue
         if not any(fnmatch.fnmatch(name, pattern) for pattern in wanted):
             continue
-        if earlier is not None:
-            keep(out, name, None)
         if time.monotonic() > end:
             print("the time is over; call again to go on")
             break
+        if earlier is not None:
+            keep(out, name, None)
         start = time.monotonic()
         # A fault of one kernel ends all that a process does on a GPU.
         process = context.Process(target=work, args=(name, piece, out))

@@ -85,6 +85,8 @@ def test_a_piece_that_ends_its_process_costs_no_other(tmp_path, monkeypatch):
     assert gpu_suite.run(["fail"], tmp_path, 1, tiny=True, retry=True) == 0
     assert gpu_suite.results(tmp_path)["fail"] == dict(value=2)
 
+    assert gpu_suite.profile(tmp_path) is None  # before any model was measured
+
     found["slow"] = lambda: time.sleep(60)
     assert gpu_suite.run(["slow"], tmp_path, 0.05, tiny=True, retry=False) == 1
     assert gpu_suite.results(tmp_path)["slow"] == dict(error="takes longer than a call")
