@@ -72,7 +72,7 @@ for precision in ("ieee", "tf32"):
 
 
 @pytest.mark.skipif(
-    not hasattr(torch.backends.cudnn, "conv"), reason="switches of PyTorch 2.9 and newer"
+    not hasattr(torch.backends.cudnn, "conv"), reason="this PyTorch has the older switches only"
 )
 def test_switches_of_tf32_are_read_beside_unlike_others():
     """In a process of its own, as PyTorch itself fails with unlike switches."""
