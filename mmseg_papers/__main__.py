@@ -297,8 +297,10 @@ def main(argv: list[str] | None = None) -> int:
     fetching.add_argument("name", help="a config's name")
     fetching.add_argument("--dest", type=Path, default=Path(), metavar="DIR", help="(here)")
     fetching.set_defaults(run=download_command)
-    config = commands.add_parser("config", help="print or write a packaged config")
-    config.add_argument("name", nargs="?", help="a config's name; none lists them")
+    config = commands.add_parser("config", help="print or write a config, packaged or yours")
+    config.add_argument(
+        "name", nargs="?", help="a packaged config's name, or a file; none lists the names"
+    )
     config.add_argument("--dest", type=output_folder, metavar="DIR", help="write it there")
     config.add_argument(
         "--crop-size",

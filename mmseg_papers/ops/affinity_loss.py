@@ -12,7 +12,7 @@ from torch import Tensor
 from .export import is_exporting
 from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, check_floating_point, no_autocast
-from .triton_device import runs_triton
+from .triton_device import check_one_device, runs_triton
 
 #: Bytes of the prior that are looked at together on the CPU, so that they stay in its cache.
 BLOCK_BYTES = 1 << 19
@@ -90,7 +90,7 @@ def affinity_loss(
 
     Raises:
         TypeError: If ``logits`` are not floating point.
-        ValueError: If shapes or ``empty_rows`` are not as described.
+        ValueError: If shapes or ``empty_rows`` are not as described, or the devices differ.
     """
     _check(logits, label)
     _check_empty_rows(empty_rows)
@@ -126,7 +126,7 @@ def affinity_sums(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> T
 
     Raises:
         TypeError: If ``logits`` are not floating point.
-        ValueError: If the shapes are not as described.
+        ValueError: If the shapes are not as described, or the devices differ.
     """
     _check(logits, label)
     if is_exporting():
@@ -142,6 +142,7 @@ def _check(logits: Tensor, label: Tensor) -> None:
             "logits must be (B, N, h, w) or (B, N, N) and label (B, N) with N = h * w, got "
             f"{tuple(logits.shape)} and {tuple(label.shape)}"
         )
+    check_one_device(logits=logits, label=label)
 
 
 def affinity_terms(

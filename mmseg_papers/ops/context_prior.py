@@ -20,7 +20,7 @@ from .export import is_exporting
 from .layout import layout
 from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, check_floating_point, no_autocast
-from .triton_device import runs_triton
+from .triton_device import check_one_device, runs_triton
 
 #: Bytes of the prior, of all images, that exist at a time.
 CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 64 << 20}
@@ -78,7 +78,7 @@ def context_prior(
 
     Raises:
         TypeError: If ``value`` is not floating point.
-        ValueError: If the shapes do not fit.
+        ValueError: If the shapes do not fit, or the devices differ.
     """
     _check(value, weight, groups, scale=scale, shift=shift)
     if is_exporting():
@@ -155,11 +155,13 @@ def context_prior_and_sums(
     Raises:
         NotImplementedError: If the plain form is asked for and processes share the statistics.
         TypeError: If ``value`` is not floating point.
-        ValueError: If the shapes do not fit, or the statistics would be those of one value.
+        ValueError: If the shapes do not fit, the devices differ, or the statistics would be those
+            of one value.
     """
     mean, var = statistics or (None, None)
     of_keys = dict(norm_weight=norm_weight, norm_bias=norm_bias, mean=mean, var=var)
     _check(value, weight, groups, **of_keys)
+    check_one_device(value=value, label=label)
     if label.shape != (len(value), len(weight)):
         raise ValueError(
             f"a value of {tuple(value.shape)} needs a label of {(len(value), len(weight))}, "
@@ -182,6 +184,7 @@ def context_prior_and_sums(
 
 def _check(value: Tensor, weight: Tensor, groups: int, **of_keys: Tensor | None) -> None:
     check_floating_point("value", value)
+    check_one_device(value=value, weight=weight, **of_keys)
     positions = value.shape[2:].numel()
     expected = (positions, value.shape[1] // groups, 1, 1)
     if value.dim() != 4 or value.shape[1] % groups or positions % groups:

@@ -10,7 +10,7 @@ from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
 from .pool_rows import pool_width
 from .precision import accumulation_dtype, no_autocast
-from .triton_device import runs_triton
+from .triton_device import check_one_device, runs_triton
 
 #: Elements of a product that exist at a time in the backward pass of a channels_last map.
 BLOCK_ELEMENTS = 1 << 18
@@ -44,7 +44,7 @@ def gate_rows(x: Tensor, gate: Tensor, with_mean: bool = False) -> Tensor | tupl
 
     Raises:
         TypeError: If ``x`` is not floating point or ``gate`` of another dtype.
-        ValueError: If the shapes are not as described.
+        ValueError: If the shapes are not as described, or the devices differ.
     """
     if x.dim() != 4 or gate.dim() != 3 or x.shape[:2] != gate.shape[:2]:
         raise ValueError(
@@ -56,6 +56,7 @@ def gate_rows(x: Tensor, gate: Tensor, with_mean: bool = False) -> Tensor | tupl
         raise ValueError(f"x has {x.shape[2]} rows and gate {gate.shape[2]}")
     if not x.is_floating_point() or x.dtype != gate.dtype:
         raise TypeError(f"x and gate must be of one floating dtype, got {x.dtype}, {gate.dtype}")
+    check_one_device(x=x, gate=gate)
     if is_constant or is_exporting():
         return gate_rows_reference(x, gate, with_mean)
     y, mean_x = _GateRows.apply(x, gate, with_mean)

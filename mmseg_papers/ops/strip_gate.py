@@ -11,7 +11,7 @@ from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, check_floating_point, no_autocast
 from .strip_means import strip_sums
-from .triton_device import runs_triton
+from .triton_device import check_one_device, runs_triton
 
 
 def strip_sum_reference(row: Tensor, column: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def strip_gate(x: Tensor, row: Tensor, column: Tensor, weight: Tensor, bias: Ten
 
     Raises:
         TypeError: If ``x`` is not floating point.
-        ValueError: If a shape is not as described.
+        ValueError: If a shape is not as described, or the devices differ.
     """
     _check_strips(row, column)
     n, k, height, width = *row.shape[:3], column.shape[3]
@@ -89,6 +89,7 @@ def strip_gate(x: Tensor, row: Tensor, column: Tensor, weight: Tensor, bias: Ten
             f"of ({c},), got {tuple(weight.shape)} and {tuple(bias.shape)}"
         )
     check_floating_point("x", x)
+    check_one_device(x=x, row=row, column=column, weight=weight, bias=bias)
     if is_exporting():
         return strip_gate_reference(x, row, column, weight, bias)
     x = x if is_channels_last(x) else x.contiguous()

@@ -14,7 +14,7 @@ from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, check_floating_point
 from .separable_bilinear import add_resized, is_separable_cheaper, resize_backward
-from .triton_device import runs_triton
+from .triton_device import check_one_device, runs_triton
 
 #: Bytes of the sum that are built at a time, four times as many in channels_last.
 BLOCK_BYTES = 4 << 20
@@ -64,7 +64,7 @@ def upsample_add(
 
     Raises:
         TypeError: If the maps are not floating point or differ in dtype.
-        ValueError: If shapes, size or mode are not as described.
+        ValueError: If shapes, size or mode are not as described, or the devices differ.
     """
     _check(xs, size, mode, align_corners)
     xs = list(xs)
@@ -151,6 +151,7 @@ def _check(xs, size, mode, align_corners) -> None:
             raise TypeError(
                 f"xs must be of one dtype, but xs[{i}] is {x.dtype} and xs[0] {xs[0].dtype}"
             )
+    check_one_device(**{f"xs[{i}]": x for i, x in enumerate(xs)})
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"size must be a height and a width of at least 1, got {tuple(size)}")
 

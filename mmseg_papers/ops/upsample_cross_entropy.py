@@ -14,7 +14,7 @@ from .bilinear import bilinear_taps
 from .export import is_exporting, is_traced
 from .once_differentiable import graph_anchor, once_differentiable
 from .precision import accumulation_dtype, check_floating_point, no_autocast
-from .triton_device import runs_triton
+from .triton_device import check_one_device, runs_triton
 
 #: Bytes of resized logits held at a time: on a CPU a tile that stays in its caches.
 CPU_TILE_BYTES = 2 << 20
@@ -260,13 +260,9 @@ def _check(logits, label, class_weight, pixel_weight) -> None:
             f"pixel_weight must have the label's shape {tuple(label.shape)}, "
             f"got {tuple(pixel_weight.shape)}"
         )
-    for name, tensor in (
-        ("label", label),
-        ("class_weight", class_weight),
-        ("pixel_weight", pixel_weight),
-    ):
-        if tensor is not None and tensor.device != logits.device:
-            raise ValueError(f"{name} is on {tensor.device} and the logits on {logits.device}")
+    check_one_device(
+        logits=logits, label=label, class_weight=class_weight, pixel_weight=pixel_weight
+    )
 
 
 def _check_options(label_smoothing: float, reduction: str) -> None:
