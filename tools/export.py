@@ -29,7 +29,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmseg_papers.__main__ import positive
-from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.apis.configs import resolved_config, transform_name
 from mmseg_papers.apis.predictor import inner_dataset, load_model, names_and_colors
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.segmentors import FlipSlideEncoderDecoder
@@ -165,7 +165,7 @@ def metadata(model: BaseModel, config: Config) -> dict:
     """
     dataset = inner_dataset(config.test_dataloader.dataset)
     known = ("LoadImageFromFile", "LoadAnnotations", "Resize", "PackSegInputs")
-    steps = {step["type"].removeprefix("Strict"): step for step in dataset.pipeline}
+    steps = {transform_name(step): step for step in dataset.pipeline}
     if set(steps) - set(known):
         raise ValueError(
             f"the test pipeline has {', '.join(sorted(set(steps) - set(known)))}, which users of "

@@ -21,7 +21,7 @@ from ..models.layers.complete_loading import load_whole
 from ..models.option_errors import naming_options, near_names
 from ..models.segmentors.fused_encoder_decoder import FusedSegmentorMixin, last_head
 from ..pictures import picture_of_array
-from .configs import require_parts, resolved_config
+from .configs import require_parts, resolved_config, transform_name
 
 
 @dataclass(eq=False)
@@ -162,7 +162,7 @@ class Predictor:
             self.pipeline = Compose(
                 [
                     dict(type="LoadImageFromNDArray", to_float32=load.get("to_float32", False)),
-                    *(step for step in steps if step["type"] != "LoadAnnotations"),
+                    *(step for step in steps if transform_name(step) != "LoadAnnotations"),
                 ]
             )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import torch
 from torch import Tensor
 
 from .keys import fold_conv_bias, rename
@@ -144,9 +143,8 @@ def convert(state_dict: dict[str, Tensor], drop_unknown: bool = False) -> dict[s
             fold_conv_bias(converted, f"{prefix}conv", f"{prefix}bn")
     bottleneck = "neck.aspp.bottleneck.conv.weight"
     if bottleneck in converted:
-        weight = converted[bottleneck]
-        maps, pooled = weight.split([weight.shape[1] * 4 // 5, weight.shape[1] // 5], dim=1)
-        converted[bottleneck] = torch.cat([pooled, maps], dim=1)
+        weight = converted[bottleneck]  # of five branches
+        converted[bottleneck] = weight.roll(weight.shape[1] // 5, dims=1)
     return converted
 
 

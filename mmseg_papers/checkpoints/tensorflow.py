@@ -33,7 +33,7 @@ def read_tensorflow_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: If the index or a shard is missing; names it.
-        ValueError: If a file is none of a checkpoint, cut off, changed, or holds what this reader
+        OSError: If a file is none of a checkpoint, cut off, changed, or holds what this reader
             does not know; names it and says what was found.
     """
     prefix = str(prefix).removesuffix(".index")
@@ -48,7 +48,7 @@ def read_tensorflow_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
         tensors = {key.decode(): _message(entry) for key, entry in entries.items()}
         places = {key: _place(key, tensor, shards) for key, tensor in tensors.items()}
     except (ValueError, KeyError, IndexError) as error:
-        raise ValueError(f"{index} is no index of a TensorFlow checkpoint: {error}") from error
+        raise OSError(f"{index} is no index of a TensorFlow checkpoint: {error}") from error
     contents = [Path(name).read_bytes() for name in names]
     return {
         key: _tensor(key, contents[place[0]], names[place[0]], *place[1:])
@@ -89,11 +89,11 @@ def _tensor(
 ) -> np.ndarray:
     data = content[offset : offset + size]
     if len(data) != size:
-        raise ValueError(
+        raise OSError(
             f"{name} is cut off: {key} ends at byte {offset + size}, the file at {len(content)}"
         )
     if masked_crc32c(data) != checksum:
-        raise ValueError(f"{name} is damaged: the checksum of {key} is not the index's")
+        raise OSError(f"{name} is damaged: the checksum of {key} is not the index's")
     return np.frombuffer(data, dtype).reshape(shape).copy()
 
 

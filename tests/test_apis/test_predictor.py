@@ -212,6 +212,15 @@ def test_pipeline_of_the_first_of_several_data_sets(checkpoint):
     np.testing.assert_array_equal(labels, expected(image))
 
 
+def test_transforms_by_scope(checkpoint):
+    scoped = config()
+    steps = scoped.test_dataloader.dataset.pipeline
+    steps.insert(1, dict(type="mmseg.LoadAnnotations"))
+    image = picture()
+    labels = Predictor(scoped, checkpoint, "cpu")(image).labels
+    np.testing.assert_array_equal(labels, expected(image))
+
+
 @pytest.mark.parametrize("image", [None, [[0, 1]], np.zeros((0, 3, 3)), np.zeros(3)])
 def test_no_image(predictor, image):
     with pytest.raises(ValueError, match="image must be an array"):

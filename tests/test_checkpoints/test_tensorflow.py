@@ -64,20 +64,20 @@ def test_missing_files(copy):
 def test_index_cut_off(copy, bytes_left):
     index = copy.with_name(f"{copy.name}.index")
     index.write_bytes(index.read_bytes()[:bytes_left])
-    with pytest.raises(ValueError, match=r"\.index is no index .*magic number"):
+    with pytest.raises(OSError, match=r"\.index is no index .*magic number"):
         read_tensorflow_checkpoint(copy)
 
 
 def test_index_of_another_kind(copy):
     index = copy.with_name(f"{copy.name}.index")
     index.write_bytes(b"PK\x03\x04" + bytes(2000))
-    with pytest.raises(ValueError, match="no index of a TensorFlow checkpoint"):
+    with pytest.raises(OSError, match="no index of a TensorFlow checkpoint"):
         read_tensorflow_checkpoint(copy)
 
 
 def test_index_changed(copy):
     change(copy.with_name(f"{copy.name}.index"), 100, 0)
-    with pytest.raises(ValueError, match="checksum of a block is wrong"):
+    with pytest.raises(OSError, match="checksum of a block is wrong"):
         read_tensorflow_checkpoint(copy)
 
 
@@ -90,21 +90,21 @@ def test_index_compressed(copy):
         if byte == 0 and masked_crc32c(content[: at + 1]) == trailer:
             break
     change(index, at, 1)
-    with pytest.raises(ValueError, match="compressed"):
+    with pytest.raises(OSError, match="compressed"):
         read_tensorflow_checkpoint(copy)
 
 
 def test_data_cut_off(copy):
     data = copy.with_name(f"{copy.name}.data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:-10])
-    with pytest.raises(ValueError, match=r"is cut off: .* ends at byte \d+, the file at 4674"):
+    with pytest.raises(OSError, match=r"is cut off: .* ends at byte \d+, the file at 4674"):
         read_tensorflow_checkpoint(copy)
 
 
 def test_data_changed(copy):
     data = copy.with_name(f"{copy.name}.data-00000-of-00001")
     change(data, 2000, data.read_bytes()[2000] ^ 1)
-    with pytest.raises(ValueError, match="damaged: the checksum of"):
+    with pytest.raises(OSError, match="damaged: the checksum of"):
         read_tensorflow_checkpoint(copy)
 
 
@@ -131,5 +131,5 @@ def test_entries_that_it_does_not_know(copy, field, message):
     footer = bytes([0, 0, start, len(index)])
     magic = (0xDB4775248B80FB57).to_bytes(8, "little")
     copy.with_name(f"{copy.name}.index").write_bytes(table + footer.ljust(40, b"\0") + magic)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(OSError, match=message):
         read_tensorflow_checkpoint(copy)

@@ -167,6 +167,14 @@ def test_resize_without_keep_ratio(scale, tmp_path):
     np.testing.assert_array_equal(OnnxModel(tmp_path / "model.onnx").labels(image), expected)
 
 
+def test_transforms_by_scope():
+    config = tiny(scale=40)
+    expected = tool.metadata(MODELS.build(config.model), config)
+    for step in config.test_dataloader.dataset.pipeline:
+        step["type"] = f"mmseg.{step['type']}"
+    assert tool.metadata(MODELS.build(config.model), config) == expected
+
+
 def test_resize_by_a_factor_is_refused():
     config = tiny(scale=40)
     config.test_dataloader.dataset.pipeline[1] = dict(type="Resize", scale_factor=0.5)

@@ -21,9 +21,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
+from mmseg.datasets.transforms import LoadAnnotations
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -64,7 +66,8 @@ def show(counts: list[LabelCounts], console: Console) -> None:
 def contact_sheet(dataset: BaseDataset, target: Path) -> None:
     """Draw label maps over their images, evenly spread over the data set."""
     places = np.unique(np.linspace(0, len(dataset) - 1, SHEET_IMAGES).astype(int))
-    loading = [t for t in dataset.pipeline.transforms if type(t).__name__.startswith("StrictLoad")]
+    loaders = LoadImageFromFile, LoadAnnotations
+    loading = [t for t in dataset.pipeline.transforms if isinstance(t, loaders)]
     palette = np.full((256, 3), 255, np.uint8)
     palette[: len(dataset.metainfo["palette"])] = dataset.metainfo["palette"]
     figure, axes = plt.subplots(3, 4, figsize=(16, 10), layout="constrained")

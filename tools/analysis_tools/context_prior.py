@@ -127,6 +127,7 @@ def draw(model: BaseModel, data: dict, points: list[tuple[int, int]], target: Pa
             axis.plot(x, y, "o", color="red", markeredgecolor="white")
             axis.axis("off")
     figure.colorbar(shown, ax=axes, location="bottom", shrink=0.3, label="of the pixel's class")
+    target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=100)
     plt.close(figure)
 
@@ -145,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="X,Y",
         help="pixels of the window (default: the middles of the four largest classes)",
     )
-    parser.add_argument("--out", type=picture_file, default="context_prior.png", metavar="FILE")
+    parser.add_argument("--out", type=picture_file, default="work_dirs/context_prior.png")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as for training")
     args = parser.parse_args(arguments)
     try:

@@ -73,6 +73,7 @@ def draw(results: list[dict[str, Tensor]], out: Path) -> None:
     for row, result in zip(axes, results, strict=True):
         for axis, (title, image) in zip(row, result.items(), strict=True):
             show(axis, title, image)
+    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
     plt.close(figure)
 
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("checkpoint", help="of a training run: an exported one has no SISR branch")
     parser.add_argument("images", nargs="+", metavar="IMAGE")
-    parser.add_argument("--out", type=picture_file, default="super_resolution.png")
+    parser.add_argument("--out", type=picture_file, default="work_dirs/super_resolution.png")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     args = parser.parse_args()

@@ -47,8 +47,9 @@ def convert(source: Path, target: Path) -> None:
         for cell in lists[key].ravel()
     }
     for split, (key, count) in SPLITS.items():
-        if list(split_of.values()).count(split) != count:
-            raise ValueError(f"{splits_file}: {key} has {lists[key].size} entries, not {count}")
+        found = list(split_of.values()).count(split)
+        if found != count:
+            raise ValueError(f"{splits_file}: {key} has {found} entries of its own, not {count}")
     images = [
         within(path) for path in loadmat(frames_file, squeeze_me=True)["SUNRGBDMeta"]["rgbpath"]
     ]

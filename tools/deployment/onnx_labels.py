@@ -51,7 +51,7 @@ class OnnxModel:
             image (np.ndarray): (H, W, C) as OpenCV reads it, so BGR for C = 3; or (H, W).
 
         Returns:
-            np.ndarray: (H, W), uint8.
+            np.ndarray: (H, W), uint8, or uint16 for more than 256 classes.
         """
         x = self._resize_image(image)
         if self.meta["channel_order"] == "RGB":
@@ -71,7 +71,7 @@ class OnnxModel:
         scores = resize(scores, image.shape[:2], self.meta["align_corners"])
         if self.meta["threshold"] is not None:
             return (1 / (1 + np.exp(-scores[0])) > self.meta["threshold"]).astype(np.uint8)
-        return scores.argmax(axis=0).astype(np.uint8)
+        return scores.argmax(axis=0).astype(np.min_scalar_type(len(scores) - 1))
 
     def _resize_image(self, image: np.ndarray) -> np.ndarray:
         image = image.reshape(*image.shape[:2], -1)

@@ -36,7 +36,6 @@ OUTPUT_STRIDES = {
     8: ((True, False, False, False), (1, 1, 2, 4)),
     16: ((True, True, False, False), (1, 1, 1, 2)),
 }
-STRIDE = 8
 #: Beginnings of mmpretrain's names -> ours.
 OF_MMPRETRAIN: list[tuple[str, Callable[[re.Match], str]]] = [
     (r"stem\.0\.", lambda _: "conv0."),
@@ -170,7 +169,8 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
         """Extract maps.
 
         Args:
-            x (Tensor): Images (N, in_channels, H, W), at least 8 pixels high and wide.
+            x (Tensor): Images (N, in_channels, H, W), more than ``output_stride`` - 4 pixels
+                high and wide.
 
         Returns:
             tuple[Tensor, ...]: The maps of ``out_indices``. Stem and max pool round sizes up, the
@@ -178,7 +178,7 @@ class DilatedDenseNet(CompleteLoading, BaseModule):
             2 * floor(ceil(H / 4) / 4)).
 
         Raises:
-            ValueError: If the images have other channels or are smaller than the stride, or a
+            ValueError: If the images have other channels or are smaller than that, or a
                 batch norm has one value a channel to train on.
         """
         check_image_channels(x, self.conv0, self)

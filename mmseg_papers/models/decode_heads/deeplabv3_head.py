@@ -45,8 +45,8 @@ class DeepLabV3Head(BaseDecodeHead):
             ``loss_decode`` and so on.
 
     Raises:
-        ValueError: As :class:`mmseg_papers.models.layers.ASPP`, or if ``conv_cfg`` asks for another
-            kind of convolution.
+        ValueError: As :class:`mmseg_papers.models.layers.ASPP`, or if ``num_convs`` is negative or
+            ``conv_cfg`` asks for another kind of convolution.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class DeepLabV3Head(BaseDecodeHead):
         require_plain(kwargs, "conv_cfg")
         if bottleneck_kernel is None:
             raise ValueError("bottleneck_kernel must be 1 or 3, got None")
+        if num_convs < 0:
+            raise ValueError(f"num_convs must be at least 0, got {num_convs}")
         super().__init__(
             in_channels=in_channels,
             channels=channels,
@@ -92,7 +94,7 @@ class DeepLabV3Head(BaseDecodeHead):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        x = select_map(inputs, self.in_index, self.in_channels)
+        x = select_map(inputs, self.in_index, self.in_channels, type(self).__name__)
         return self.convs(self.aspp(x))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -175,5 +177,7 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, "c1_")
+        low_level = select_map(
+            inputs, self.c1_index, self.c1_in_channels, type(self).__name__, "c1_"
+        )
         return self.decoder(super()._forward_feature(inputs), low_level)

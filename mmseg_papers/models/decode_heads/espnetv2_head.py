@@ -156,7 +156,8 @@ class ESPNetv2Head(BaseDecodeHead):
             in the authors' Cityscapes weights. It takes part in the soft-max and may be predicted.
             Default: False.
         in_index (Sequence[int]): Which maps of the backbone. Default: (0, 1, 2, 3).
-        align_corners (bool): For resizing. The authors use True. Default: True.
+        align_corners (bool): For resizing between levels and to the image. Inside the pyramids it
+            is True, as the authors'. Default: True.
         norm_cfg (dict, optional): Default: ``dict(type='BN')``.
         init_cfg (dict | list[dict], optional): Default: convs as He et al. (fan out), as the
             authors do.

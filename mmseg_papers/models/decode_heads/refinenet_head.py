@@ -134,7 +134,7 @@ class BaseRefineNetHead(BaseDecodeHead):
         return self.cls_seg(self.final_units(y))
 
     def _check_maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        maps = select_streams(inputs, self.in_index, self.in_channels, "decode_head")
+        maps = select_streams(inputs, self.in_index, self.in_channels, type(self).__name__)
         levels = len(maps) // self.num_scales
         sizes = [tuple(x.shape[2:]) for x in maps]
         grows = any(
@@ -244,6 +244,17 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
         init_cfg: dict | None = None,
         **kwargs,
     ) -> None:
+        counts = dict(
+            num_scales=num_scales,
+            num_input_units=num_input_units,
+            num_output_units=num_output_units,
+            num_final_units=num_final_units,
+            num_pool_stages=num_pool_stages,
+        )
+        for option, count in counts.items():
+            least = 1 if option == "num_scales" else 0
+            if count < least:
+                raise ValueError(f"{option} must be at least {least}, got {count}")
         super().__init__(
             in_channels,
             channels,

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import Conv1x1OfUpsampledConcat
-from ..layers import DeepLabV3PlusDecoder
+from ..layers import DeepLabV3PlusDecoder, select_map, select_streams
 
 UPSAMPLERS = ("espcn", "deconv")
 #: Channels that several maps are mixed to.
@@ -72,6 +72,7 @@ class SISRHead(BaseModule):
                 f"{in_channels!r} and {in_index!r}"
             )
         super().__init__(init_cfg)
+        self.in_channels = in_channels
         self.in_index = in_index
         self.scale_factor = scale_factor
         self.align_corners = align_corners
@@ -97,9 +98,10 @@ class SISRHead(BaseModule):
 
     def select(self, inputs: Sequence[Tensor]) -> Tensor:
         """The features that are up-sampled, (N, C, h, w), of the encoder's maps."""
+        owner = type(self).__name__
         if self.mix is None:
-            return inputs[self.in_index]
-        return self.mix([inputs[i] for i in self.in_index])
+            return select_map(inputs, self.in_index, self.in_channels, owner)
+        return self.mix(select_streams(inputs, self.in_index, self.in_channels, owner))
 
     def forward(self, inputs: Sequence[Tensor], size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Super-resolve the image.
@@ -168,6 +170,8 @@ class DeepLabV3PlusSISRHead(SISRHead):
         **kwargs,
     ) -> None:
         super().__init__(CHANNELS, **kwargs)
+        self.in_channels = in_channels
+        self.c1_in_channels = c1_in_channels
         self.c1_index = c1_index
         self.decoder = DeepLabV3PlusDecoder(
             in_channels,
@@ -182,7 +186,10 @@ class DeepLabV3PlusSISRHead(SISRHead):
 
     def select(self, inputs: Sequence[Tensor]) -> Tensor:
         """The decoder's output, (N, 64, h, w) at the size of the low-level map."""
-        return self.project(self.decoder(inputs[self.in_index], inputs[self.c1_index]))
+        owner = type(self).__name__
+        x = select_map(inputs, self.in_index, self.in_channels, owner)
+        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, owner, "c1_")
+        return self.project(self.decoder(x, low_level))
 
 
 def _espcn(channels: int, image_channels: int, factor: int) -> tuple[nn.Module, nn.Module]:

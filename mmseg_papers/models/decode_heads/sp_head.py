@@ -27,8 +27,8 @@ class SPHead(InitialisedLast, BaseDecodeHead):
         align_corners (bool): Of all resizes. Default: True, the authors'.
         init_cfg (dict | list[dict], optional): Default: convs as PyTorch initialises them, which
             the authors keep.
-        **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``norm_cfg``, ``in_index``,
-            ``dropout_ratio``, ``loss_decode`` and so on.
+        **kwargs: As ``mmseg``'s ``BaseDecodeHead``: ``num_classes``, ``norm_cfg`` (default:
+            ``dict(type='BN')``), ``in_index``, ``dropout_ratio``, ``loss_decode`` and so on.
 
     Raises:
         ValueError: If ``in_channels`` is no multiple of 8, or ``bins`` are not positive.
@@ -47,6 +47,7 @@ class SPHead(InitialisedLast, BaseDecodeHead):
         if not isinstance(in_channels, int) or in_channels % 8:
             raise ValueError(f"in_channels must be a multiple of 8, got {in_channels!r}")
         require_plain(kwargs, "conv_cfg", "act_cfg")
+        kwargs["norm_cfg"] = kwargs.get("norm_cfg") or dict(type="BN")
         super().__init__(
             in_channels=in_channels,
             channels=in_channels // 4 if channels is None else channels,

@@ -14,13 +14,16 @@ from ...ops.plain_layers import is_hooked, is_plain_conv
 from .conv_module import norm_and_activate
 
 
-def select_map(inputs: Sequence[Tensor], index: int, channels: int, prefix: str = "") -> Tensor:
-    """The one map of a backbone that a decode head reads, or one of them that has its own options.
+def select_map(
+    inputs: Sequence[Tensor], index: int, channels: int, owner: str, prefix: str = ""
+) -> Tensor:
+    """The one map of a backbone that a head reads, or one of them that has its own options.
 
     Args:
         inputs (Sequence[Tensor]): Those that the head gets, (N, C_r, H_r, W_r).
         index (int): Which of them.
         channels (int): Its channels.
+        owner (str): Class of the head, for errors.
         prefix (str): What the names of its options begin with, such as ``'c1_'``; for errors.
             Default: none, for ``in_index`` and ``in_channels``.
 
@@ -32,12 +35,12 @@ def select_map(inputs: Sequence[Tensor], index: int, channels: int, prefix: str 
     """
     if not -len(inputs) <= index < len(inputs):
         raise ValueError(
-            f"decode_head.{prefix or 'in_'}index={index}, but the head gets {len(inputs)} maps"
+            f"{owner}.{prefix or 'in_'}index={index}, but the head gets {len(inputs)} maps"
         )
     x = inputs[index]
     if x.shape[1] != channels:
         raise ValueError(
-            f"decode_head.{prefix}in_channels={channels}, but the backbone's map {index} has "
+            f"{owner}.{prefix}in_channels={channels}, but the backbone's map {index} has "
             f"{x.shape[1]} channels; set {prefix}in_channels to this"
         )
     return x
@@ -52,7 +55,7 @@ def select_streams(
         inputs (Sequence[Tensor]): The backbone's maps, (N, C_r, H_r, W_r).
         in_index (Sequence[int]): Which of them.
         channels (Sequence[int]): Their channels.
-        owner (str): The config's name of the reader, for errors.
+        owner (str): Class of the reader, for errors.
 
     Returns:
         list[Tensor]: The maps in the order of ``in_index``.

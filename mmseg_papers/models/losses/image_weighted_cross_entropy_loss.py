@@ -51,7 +51,7 @@ class ImageWeightedCrossEntropyLoss(nn.Module):
         self.loss_name = loss_name
 
     def forward(
-        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = -100
+        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = 255
     ) -> Tensor:
         """Loss of a batch.
 
@@ -59,7 +59,7 @@ class ImageWeightedCrossEntropyLoss(nn.Module):
             pred (Tensor): Logits, (N, K, H, W).
             label (Tensor): (N, H, W), int64.
             weight (Tensor, optional): Weight of each pixel, (N, H, W), of the numerator.
-            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
+            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: 255.
 
         Returns:
             Tensor: (), zero for images whose pixels are all ignored.

@@ -145,9 +145,11 @@ class SoftmaxFocalLoss(nn.Module):
             Tensor: The mean over the pixels that are not ignored, ().
 
         Raises:
-            ValueError: If ``class_weight`` has not one value for each class.
+            ValueError: If ``class_weight`` has not one value for each class, or a label is neither
+                a class nor ``ignore_index`` (the latter on a CPU only).
         """
         check_class_weight(self.class_weight, pred)
+        class_indices(label, pred.shape[1], ignore_index)
         pixel_loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
         return self.of_cross_entropy(pixel_loss, label, weight, ignore_index)
 

@@ -7,6 +7,7 @@ from abc import abstractmethod
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...ops.upsample_cross_entropy import class_indices
 from .cross_entropy_loss import check_class_weight
 
 
@@ -20,7 +21,7 @@ class PixelMiningLoss(nn.Module):
     class_weight = None  # of those that have no such option
 
     def forward(
-        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = -100
+        self, pred: Tensor, label: Tensor, weight: Tensor | None = None, ignore_index: int = 255
     ) -> Tensor:
         """The loss.
 
@@ -28,20 +29,22 @@ class PixelMiningLoss(nn.Module):
             pred (Tensor): Logits, (N, K, H, W).
             label (Tensor): Class indices, (N, H, W), int64.
             weight (Tensor, optional): Must be None: the loss chooses the pixels by itself.
-            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: -100.
+            ignore_index (int): Label of pixels without a class; heads hand theirs. Default: 255.
 
         Returns:
             Tensor: (). Zero where every pixel is ignored.
 
         Raises:
-            ValueError: If a sampler weights the pixels, or ``class_weight`` has not one value for
-                each class.
+            ValueError: If a sampler weights the pixels, ``class_weight`` has not one value for
+                each class, or a label is neither a class nor ``ignore_index`` (the latter on a CPU
+                only).
         """
         if weight is not None:
             raise ValueError(
                 f"{type(self).__name__} chooses the pixels by itself; set sampler=None"
             )
         check_class_weight(self.class_weight, pred)
+        class_indices(label, pred.shape[1], ignore_index)
         pixel_loss = F.cross_entropy(pred, label, reduction="none", ignore_index=ignore_index)
         return self.of_pixel_losses(pixel_loss, label, ignore_index)
 

@@ -14,7 +14,7 @@ from mmseg.utils import add_prefix
 from torch import Tensor
 
 from .fused_encoder_decoder import FusedEncoderDecoder
-from .fused_loss import fused_losses, overrides, why_loss_is_not_fused
+from .fused_loss import check_device, fused_losses, overrides, why_loss_is_not_fused
 from .postprocessing import padding_of
 
 FA_SOURCES = ("feature", "output")
@@ -193,6 +193,7 @@ class DSRLEncoderDecoder(FusedEncoderDecoder):
         return losses
 
     def _segmentation_losses(self, logits: Tensor, data_samples: list) -> dict[str, Tensor]:
+        check_device(self.decode_head)
         reason = why_loss_is_not_fused(self.decode_head)
         self._log_path("loss of decode", self.decode_head, reason)
         if reason is None:

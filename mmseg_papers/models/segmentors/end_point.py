@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from ..option_errors import near_names
 
 SYNTAX = re.compile(r"(?P<module>[^:\[\]]+)(?P<is_input>:in)?(\[(?P<element>-?\d+)\])?")
 
@@ -56,10 +57,9 @@ class EndPoint:
         module, element = match["module"], match["element"]
         modules = [path for path, _ in model.named_modules() if path]
         if module not in modules:
-            near = get_close_matches(module, modules, n=5, cutoff=0.5)
             raise ValueError(
-                f"{option}: the model has no module {module!r}; near names: "
-                f"{', '.join(near) if near else 'none'}"
+                f"{option}: the model has no module {module!r}"
+                f"{near_names(module, modules, cutoff=0.5)}"
             )
         return cls(name, module, bool(match["is_input"]), None if element is None else int(element))
 

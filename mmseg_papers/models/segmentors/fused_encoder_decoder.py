@@ -405,7 +405,7 @@ def _check_maps(head: BaseDecodeHead, name: str, maps: Sequence[Tensor]) -> None
     channels, index = head.in_channels, head.in_index
     if isinstance(index, int):
         channels, index = [channels], [index]
-    if max(index) >= len(maps):
+    if not all(-len(maps) <= i < len(maps) for i in index):
         raise ValueError(
             f"{name}.in_index={head.in_index}, but {type(head).__name__} gets {len(maps)} maps"
         )

@@ -14,7 +14,7 @@ from mmseg.structures import OHEMPixelSampler
 from torch import Tensor, nn
 
 from ...ops.precision import accumulation_dtype
-from ...ops.upsample_cross_entropy import upsample_cross_entropy
+from ...ops.upsample_cross_entropy import class_indices, upsample_cross_entropy
 from ..losses.cross_entropy_loss import WeightedCrossEntropyLoss, weighted_cross_entropy
 from ..losses.hard_pixel_mining_loss import HardPixelMiningLoss
 from ..losses.image_weighted_cross_entropy_loss import ImageWeightedCrossEntropyLoss
@@ -242,7 +242,7 @@ def _binary_cross_entropy(
     if loss.class_weight is not None:
         weight = _class_weight(loss, logits)
         weight = torch.cat([weight.new_ones(1), weight]) if weight.numel() == 1 else weight
-        pixel_weight = weight[label * (label != head.ignore_index)]
+        pixel_weight = weight[class_indices(label, 2, head.ignore_index)[0]]
     value, _ = _cross_entropy(
         head,
         torch.cat([torch.zeros_like(logits), logits], dim=1),

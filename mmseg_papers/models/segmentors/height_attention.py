@@ -72,7 +72,7 @@ class HeightAttentionMixin:
     def __init__(self, *args, height_attention: dict, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         shared = dict(height_attention)
-        if "places" not in shared:
+        if not shared.get("places"):
             raise ValueError(
                 "height_attention.places must list dicts with source and target, got "
                 f"{height_attention}"
@@ -86,6 +86,8 @@ class HeightAttentionMixin:
             options = {**shared, **place}
             for kind, points in (("source", self._sources), ("target", self._targets)):
                 option = f"height_attention.places[{i}].{kind}"
+                if kind not in options:
+                    raise ValueError(f"{option} must name a module's output or input, is missing")
                 points.append(EndPoint.parse(options.pop(kind), self, option))
             with naming_options(options, f"model.height_attention.places[{i}]"):
                 layers.append(HeightAttention(**options))

@@ -154,6 +154,8 @@ def test_loss_of_ignored_pixels_only_is_zero():
         (dict(in_channels=256), r"in_channels must have one value .* got 256"),
         (dict(num_scales=2, in_index=(0, 1, 2, 3)), r"in_index must name 4 levels.*num_scales=2"),
         (dict(fusion_mode="nearest"), r"fusion_mode must be one of"),
+        (dict(num_scales=0), r"num_scales must be at least 1, got 0"),
+        (dict(num_pool_stages=-1), r"num_pool_stages must be at least 0, got -1"),
     ],
 )
 def test_refuses_options(options, message):

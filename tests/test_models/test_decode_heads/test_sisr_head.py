@@ -35,6 +35,24 @@ def test_reads_what_the_deeplab_decoder_reads():
     assert head(maps, (64, 96))[0].shape == (2, 3, 64, 96)
 
 
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (dict(type="SISRHead", in_channels=10, in_index=2), r"SISRHead\.in_index=2, but .* 2 maps"),
+        (dict(type="SISRHead", in_channels=7), r"SISRHead\.in_channels=7, but .* 10 channels"),
+        (dict(type="SISRHead", in_channels=(6, 9), in_index=(0, 1)), r"\(6, 9\), but .*\(6, 10\)"),
+        (
+            dict(type="DeepLabV3PlusSISRHead", in_channels=10, c1_in_channels=8),
+            r"DeepLabV3PlusSISRHead\.c1_in_channels=8, but .* 6 channels",
+        ),
+    ],
+)
+def test_refuses_maps_that_do_not_fit(head, message):
+    maps = [torch.randn(1, 6, 8, 8), torch.randn(1, 10, 4, 4)]
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(head).select(maps)
+
+
 def test_padding_is_no_target():
     head = SISRHead(4, loss_weight=0.5)
     image, target = torch.randn(2, 3, 6, 8), torch.randn(2, 3, 6, 8)

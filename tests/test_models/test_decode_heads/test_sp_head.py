@@ -45,6 +45,13 @@ def test_parameters():
     assert head.channels == 512
 
 
+def test_norms_by_default():
+    given, by_default = (
+        SPHead(16, num_classes=3, **kwargs) for kwargs in (dict(norm_cfg=NORM), {})
+    )
+    assert by_default.state_dict().keys() == given.state_dict().keys()
+
+
 def test_options_reach_the_modules():
     head = SPHead(64, 24, num_classes=5, norm_cfg=NORM, bins=(6, 3, 1), align_corners=False)
     assert [block.bins for block in head.mixed_pooling] == [(6, 3, 1)] * 2

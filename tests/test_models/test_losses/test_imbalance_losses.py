@@ -96,6 +96,14 @@ def test_focal_with_gamma_0_is_cross_entropy():
     torch.testing.assert_close(loss(pred, label), F.cross_entropy(pred, label, ignore_index=255))
 
 
+@pytest.mark.parametrize("kind", ["SoftDiceLoss", "SoftmaxFocalLoss", "OhemCrossEntropyLoss"])
+def test_labels_beyond_the_classes(kind):
+    pred, label = batch(3)
+    label[0, 2, 0] = 9
+    with pytest.raises(ValueError, match=r"label holds 9, .* 3 classes 0\.\.2"):
+        MODELS.build(dict(type=kind))(pred, label)
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_gradients(config):
     loss = MODELS.build(config)

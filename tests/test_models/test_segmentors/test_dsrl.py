@@ -119,6 +119,12 @@ def test_trains_under_autocast():
     assert torch.isfinite(total)
 
 
+def test_focal_loss_of_mmseg_needs_a_gpu():
+    model = build(head(loss_decode=dict(type="FocalLoss")))
+    with pytest.raises(ValueError, match=r"FCNHead needs CUDA .*SoftmaxFocalLoss"):
+        model.loss(images(size=SIZE), labelled(size=SIZE))
+
+
 def test_a_head_with_a_loss_by_feat_of_its_own():
     class Halving(MODELS.get("FCNHead")):
         def loss_by_feat(self, seg_logits, batch_data_samples):

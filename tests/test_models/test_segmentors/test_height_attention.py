@@ -278,9 +278,9 @@ def test_in_segformer():
     [
         (
             dict(STEM, source="backbone.stge"),
-            r"no module .*; near names: backbone\.stage",
+            r"no module .* Did you mean .*backbone\.stage",
         ),
-        (dict(STEM, target="decode_heed"), r"places\[0\]\.target.*near names: decode_head"),
+        (dict(STEM, target="decode_heed"), r"places\[0\]\.target.*Did you mean decode_head"),
         (dict(STEM, source="backbone[x]"), r"must be like .*got 'backbone\[x\]'"),
     ],
 )

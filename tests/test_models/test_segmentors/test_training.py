@@ -193,6 +193,13 @@ def test_one_output_channel_with_two_class_weights():
     torch.testing.assert_close(got, (loss * weight).mean(), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("loss", [SIGMOID, dict(SIGMOID, class_weight=[3.0])], ids=str)
+def test_labels_beyond_the_two_of_one_channel(loss):
+    config = model_config(head(**BINARY, loss_decode=loss), type="FusedEncoderDecoder")
+    with pytest.raises(ValueError, match=r"label holds \d, .* 2 classes 0\.\.1"):
+        MODELS.build(config).loss(images(), labelled(num_classes=9))
+
+
 @pytest.mark.parametrize("options", [dict(num_classes=1), dict(num_classes=2, out_channels=1)])
 def test_soft_max_of_one_channel_is_refused(options):
     config = ConfigDict(model_config(head(**options)), type="FusedEncoderDecoder")
