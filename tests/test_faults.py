@@ -576,7 +576,6 @@ MODEL_OPTIONS = [
     ("a gate without a source", "hanet",
      {"height_attention.places.0": dict(target="backbone.layer4")},
      r"places\[0\]\.source must name .*missing"),
-    ("no gates", "hanet", {"height_attention.places": []}, r"height_attention\.places must list"),
     ("reduction of 0", "hanet", {"height_attention.reduction": 0}, r"reduction .*got 0"),
     ("affinity without super-resolution", "dsrl",
      {"loss_fa": dict(type="FeatureAffinityLoss")}, r"loss_fa .*needs a sisr_head"),

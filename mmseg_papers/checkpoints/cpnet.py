@@ -22,14 +22,14 @@ PRIOR = r"(decode_head\.)?prior_conv\."
 
 
 def convert(
-    state_dict: dict[str, Tensor], prior_size: tuple[int, int] | None = None
+    state_dict: dict[str, Tensor], prior_size: int | tuple[int, int] | None = None
 ) -> dict[str, Tensor]:
     """Weights of the authors' CPNet -> ours, whose names are the same.
 
     Args:
         state_dict (dict[str, Tensor]): The authors' weights.
-        prior_size (tuple[int, int], optional): ``prior_size`` of the head that is to load them.
-            Default: not compared.
+        prior_size (int | tuple[int, int], optional): ``prior_size`` of the head that is to load
+            them. Default: not compared.
 
     Returns:
         dict[str, Tensor]: Weights of an ``EncoderDecoder`` with ``ResNetV1c``, ``CPHead`` and
@@ -41,7 +41,8 @@ def convert(
     converted = rename(state_dict, RULES)
     for key, value in converted.items():
         if prior_size and re.match(PRIOR, key) and value.dim():
-            height, width = prior_size
+            is_side = isinstance(prior_size, int)
+            height, width = (prior_size, prior_size) if is_side else prior_size
             if len(value) != height * width:
                 raise ValueError(
                     f"{key} is of a prior of {len(value)} positions, but prior_size={prior_size} "

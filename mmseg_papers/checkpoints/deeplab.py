@@ -53,6 +53,8 @@ TENSORFLOW_RULES = [
         r"resnet_v1_(?:50|101)/conv1_(\d)/(conv|bn)\.",
         lambda m: f"backbone.stem.{3 * _before(m, 1) + (m[2] == 'bn')}.",
     ),
+    (r"resnet_v1_(?:50|101)/conv1/conv\.", "backbone.conv1."),
+    (r"resnet_v1_(?:50|101)/conv1/bn\.", "backbone.bn1."),
     (
         rf"{BOTTLENECK}conv(\d)/(conv|bn)\.",
         lambda m: f"backbone.layer{m[1]}.{_before(m, 2)}.{m[4]}{m[3]}.",

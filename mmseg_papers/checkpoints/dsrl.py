@@ -28,7 +28,19 @@ DECODER = [
     (r"last_conv\.4\.", "decoder.convs.1.conv."),
     (r"last_conv\.5\.", "decoder.convs.1.bn."),
 ]
+SSSR_DECODER = [*DECODER, (r"last_conv\.8\.", "conv_seg.")]
 SISR_DECODER = [*DECODER, (r"last_conv\.8\.", "project.")]
+ASPP = [
+    *(
+        (rf"aspp{i + 1}\.{theirs}\.", f"aspp_modules.{i}.{ours}.")
+        for i in range(4)
+        for theirs, ours in (("atrous_conv", "conv"), ("bn", "bn"))
+    ),
+    (r"global_avg_pool\.1\.", "image_pool.1.conv."),
+    (r"global_avg_pool\.2\.", "image_pool.1.bn."),
+    (r"conv1\.", "bottleneck.conv."),
+    (r"bn1\.", "bottleneck.bn."),
+]
 TRANSFORM = [(r"0\.", "conv."), (r"1\.", "bn.")]
 SUBPIXEL = [(r"([02])\.", r"body.\1."), (r"4\.", "tail.0.")]
 DECONV = [
@@ -49,21 +61,20 @@ def _inside(theirs: str, ours: str, rules: list[tuple[str, str]]) -> list[tuple[
 
 DEEPLABV3PLUS = [
     (r"backbone\.", r"\g<0>"),
-    *(
-        (rf"aspp\.aspp{i + 1}\.{theirs}\.", f"neck.aspp.aspp_modules.{i}.{ours}.")
-        for i in range(4)
-        for theirs, ours in (("atrous_conv", "conv"), ("bn", "bn"))
-    ),
-    (r"aspp\.global_avg_pool\.1\.", "neck.aspp.image_pool.1.conv."),
-    (r"aspp\.global_avg_pool\.2\.", "neck.aspp.image_pool.1.bn."),
-    (r"aspp\.conv1\.", "neck.aspp.bottleneck.conv."),
-    (r"aspp\.bn1\.", "neck.aspp.bottleneck.bn."),
-    *_inside(r"decoder\.", "decode_head.", [*DECODER, (r"last_conv\.8\.", "conv_seg.")]),
+    *_inside(r"aspp\.", "neck.aspp.", ASPP),
+    *_inside(r"decoder\.", "decode_head.", SSSR_DECODER),
     *_inside(r"sr_decoder\.", "sisr_head.", SISR_DECODER),
     *_inside(r"pointwise\.", "feature_transform.", TRANSFORM),
     *_inside(r"sr_conv\.", "sisr_head.", SUBPIXEL),
     *_inside("", "sisr_head.", DECONV),
 ]
+#: What keys of a whole model, or of a part under its name there, begin with.
+WHOLE = [
+    (r"base_net\.|bu_dec_l[1-4]\.|merge_enc_dec_l", ESPNETV2),
+    (r"(backbone|aspp|decoder|sr_decoder|pointwise|sr_conv)\.", DEEPLABV3PLUS),
+]
+#: Channels before the classifier; of the SISR branch's decoder half of them.
+SSSR_DECODER_CHANNELS = 256
 #: A component alone: what one of its keys begins with -> its rules; the first that fits.
 COMPONENTS = [
     (r"bu_dec_l5\.", [(r"bu_dec_l(5|6)\.", r"deconvs.\1.")]),
@@ -79,8 +90,9 @@ COMPONENTS = [
             )
         ],
     ),
-    (r"last_conv\.", SISR_DECODER),
+    (r"aspp1\.", ASPP),
     (r"up_sr_1\.", DECONV),
+    (r"residual_upsampler\.", [(r"conv\.", "convs."), (r"residual_upsampler\.0\.", "shortcut.")]),
     (r"first_part\.", [(r"first_part\.", "body."), (r"last_part\.0\.", "tail.0.")]),
     (r"1\.running_mean", TRANSFORM),
     (r"4\.", SUBPIXEL),
@@ -141,17 +153,21 @@ def convert(state_dict: dict[str, Tensor], drop_unknown: bool = False) -> dict[s
     for prefix in ("", "feature_transform."):
         if f"{prefix}bn.running_mean" in converted:
             fold_conv_bias(converted, f"{prefix}conv", f"{prefix}bn")
-    bottleneck = "neck.aspp.bottleneck.conv.weight"
-    if bottleneck in converted:
-        weight = converted[bottleneck]  # of five branches
-        converted[bottleneck] = weight.roll(weight.shape[1] // 5, dims=1)
+    for prefix in ("", "neck.aspp."):
+        bottleneck = f"{prefix}bottleneck.conv.weight"
+        if bottleneck in converted:
+            weight = converted[bottleneck]  # of five branches
+            converted[bottleneck] = weight.roll(weight.shape[1] // 5, dims=1)
     return converted
 
 
 def _rules(state_dict: dict[str, Tensor]) -> list[tuple[str, str | None]]:
-    for start, rules in (("base_net.", ESPNETV2), ("backbone.", DEEPLABV3PLUS)):
-        if any(key.startswith(start) for key in state_dict):
+    for start, rules in WHOLE:
+        if any(re.match(start, key) for key in state_dict):
             return rules
+    last = state_dict.get("last_conv.4.weight")
+    if last is not None:
+        return SSSR_DECODER if len(last) == SSSR_DECODER_CHANNELS else SISR_DECODER
     for start, rules in COMPONENTS:
         if any(re.match(start, key) for key in state_dict):
             return rules

@@ -44,7 +44,7 @@ RULES = [
     # What FullModel, the ImageNet classifier and the detectors add.
     (r"loss\.", None),
     (r"(incre_modules|downsamp_modules|final_layer|classifier)\.", None),
-    (r"(rpn_head|bbox_head|mask_head|roi_head)\.", None),
+    (r"(rpn_head|bbox_head|mask_head|mask_iou_head|semantic_head|shared_head|roi_head)\.", None),
     (r"backbone\.", r"\g<0>"),
     (r"((conv|bn)[12]|layer1|transition[123]|stage[234])\.(?=[a-z\d])", r"backbone.\g<0>"),
     # V2 and V1h.

@@ -46,8 +46,9 @@ def convert(
             is dropped. Default: every row is a class.
         pool_first (bool, optional): Whether chained residual pooling pools before it convolves.
             Default: as the names say, ``*_pb1`` for conv first, else pool first.
-        mat_file (str, optional): For the authors' MATLAB files, and required there: a key of
-            :data:`MAT_FILES`, which gives void class and order of pooling.
+        mat_file (str, optional): For the authors' MATLAB files: a key of :data:`MAT_FILES`, which
+            gives void class and order of pooling. MATLAB files with a classifier that others
+            trained need ``pool_first``, and ``void`` if there is such a row.
 
     Returns:
         dict[str, Tensor]: Weights of an ``EncoderDecoder`` with ``ResNet`` or
@@ -59,9 +60,16 @@ def convert(
         KeyError: If a key belongs to no known module.
     """
     if any(re.search(r"_(filter|moments)$", key) for key in state_dict):
-        if void is not None or pool_first is not None:
-            raise ValueError("of a MATLAB file give mat_file only, which implies the rest")
-        state_dict, void, pool_first = _read_mat(state_dict, mat_file)
+        if mat_file is not None:
+            if void is not None or pool_first is not None:
+                raise ValueError("mat_file implies void and pool_first; give it alone")
+            void, pool_first = _of_mat_file(state_dict, mat_file)
+        elif "clf_conv_filter" in state_dict and pool_first is None:
+            raise ValueError(
+                f"a MATLAB file of the authors needs mat_file, one of {', '.join(MAT_FILES)}; "
+                "another one pool_first, and void if its classifier has such a row"
+            )
+        state_dict = _read_mat(state_dict)
     elif mat_file is not None:
         raise ValueError(f"mat_file={mat_file!r} is for MATLAB files; these keys are of no such")
     if void not in (None, "first", "last"):
@@ -169,16 +177,13 @@ def _rules(
     ]
 
 
-def _read_mat(
-    arrays: dict[str, Tensor], mat_file: str | None
-) -> tuple[dict[str, Tensor], str | None, bool]:
-    """MatConvNet's names and layout -> PyTorch's; the void row and the order of pooling."""
+def _of_mat_file(arrays: dict[str, Tensor], mat_file: str) -> tuple[str | None, bool]:
+    """The void row and the order of pooling of one of the authors' files."""
     if mat_file not in MAT_FILES:
-        raise ValueError(
-            f"a MATLAB file needs mat_file, one of {', '.join(MAT_FILES)}, got {mat_file!r}"
-        )
+        raise ValueError(f"mat_file must be one of {', '.join(MAT_FILES)}, got {mat_file!r}")
     rows, void, pool_first = MAT_FILES[mat_file]
-    got = arrays["clf_conv_filter"].shape[3]
+    classifier = arrays.get("clf_conv_filter")
+    got = rows if classifier is None else classifier.shape[3]
     if got != rows:
         raise ValueError(
             f"mat_file={mat_file!r} has a classifier of {rows} rows, void included, but this one "
@@ -189,6 +194,11 @@ def _read_mat(
             f"the model of mat_file={mat_file!r} pools {'before' if pool_first else 'after'} the "
             "convs, but the names in this file are of the other order"
         )
+    return void, pool_first
+
+
+def _read_mat(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    """MatConvNet's names and layout -> PyTorch's."""
     state_dict: dict[str, Tensor] = {}
     for key, value in arrays.items():
         name, _, kind = key.rpartition("_")
@@ -206,7 +216,7 @@ def _read_mat(
         else:
             raise KeyError(f"{key} belongs to no known module")
     fold_conv_bias(state_dict, "conv1", "bn1")
-    return state_dict, void, pool_first
+    return state_dict
 
 
 def _resnet_name(name: str) -> str:

@@ -40,7 +40,7 @@ def convert(state_dict: dict[str, Tensor], pools_swapped: bool | None = None) ->
 
     Returns:
         dict[str, Tensor]: Weights of an ``EncoderDecoder`` with ``PluginResNetV1c``, ``SPHead`` and
-        ``FCNHead``; of a backbone, for an ImageNet file; or of a module alone.
+        ``FCNHead``; of a backbone, for an ImageNet file; or of a head or module alone.
 
     Raises:
         ValueError: If ``pools_swapped`` is needed and missing, or contradicts the keys.
@@ -51,11 +51,10 @@ def convert(state_dict: dict[str, Tensor], pools_swapped: bool | None = None) ->
         (r"pretrained\.bn1\.", "backbone.stem.7."),
         (r"pretrained\.(?=layer\d)", "backbone."),
         (r"(pretrained\.)?fc\.", None),
-        (r"auxlayer\.conv5\.0\.", "auxiliary_head.convs.0.conv."),
-        (r"auxlayer\.conv5\.1\.", "auxiliary_head.convs.0.bn."),
-        (r"auxlayer\.conv5\.4\.", "auxiliary_head.conv_seg."),
+        *_auxiliary_rules(r"auxlayer\.", "auxiliary_head."),
         *_head_rules(r"head\.", "decode_head."),
         # A head, a mixed-pooling module or a backbone alone.
+        *_auxiliary_rules("", ""),
         *_head_rules("", ""),
         *_mixed_pooling_rules("", ""),
         (r"layer\d\.", r"\g<0>"),
@@ -65,6 +64,14 @@ def convert(state_dict: dict[str, Tensor], pools_swapped: bool | None = None) ->
     else:  # a bottleneck or a strip-pooling module alone
         rules += [(r"(conv|bn)[123]\.|(downsample|spm)\.", r"\g<0>")]
     return rename(state_dict, rules)
+
+
+def _auxiliary_rules(theirs: str, ours: str) -> list[tuple[str, str]]:
+    return [
+        (rf"{theirs}conv5\.0\.", f"{ours}convs.0.conv."),
+        (rf"{theirs}conv5\.1\.", f"{ours}convs.0.bn."),
+        (rf"{theirs}conv5\.4\.", f"{ours}conv_seg."),
+    ]
 
 
 def _head_rules(theirs: str, ours: str) -> list[tuple[str, str]]:

@@ -16,6 +16,28 @@ def test_the_pooled_branch_moves_to_the_front():
     assert ours.flatten().tolist() == [8, 9, 0, 1, 2, 3, 4, 5, 6, 7]
 
 
+def of(*cases):
+    """Keys of the authors' whole DeepLabV3+."""
+    shapes = Case.load("dsrl", "dsrl_deeplabv3plus_r101_main").spec["keys"]
+    return {key: torch.rand(shape) for key, shape in shapes.items() if key.startswith(cases)}
+
+
+@pytest.mark.parametrize("prefix", ["aspp.", "decoder.", "sr_decoder."])
+def test_parts_with_and_without_their_names(prefix):
+    part = of(prefix)
+    named = convert_state_dict("dsrl", part)
+    alone = convert_state_dict("dsrl", {k.removeprefix(prefix): v for k, v in part.items()})
+    place = {"aspp.": "neck.aspp.", "decoder.": "decode_head.", "sr_decoder.": "sisr_head."}[prefix]
+    assert {f"{place}{key}" for key in alone} == named.keys()
+    assert all(torch.equal(value, named[f"{place}{key}"]) for key, value in alone.items())
+
+
+def test_a_block_of_the_deconvolving_branch():
+    block = {"conv.0.weight": 1, "conv.2.bias": 2, "residual_upsampler.0.weight": 3}
+    ours = convert_state_dict("dsrl", {key: torch.tensor(value) for key, value in block.items()})
+    assert ours == {"convs.0.weight": 1, "convs.2.bias": 2, "shortcut.weight": 3}
+
+
 def test_unknown_keys_are_named_or_left_out():
     theirs = {"base_net.level1.conv.weight": torch.rand(1), "sr_branch.0.weight": torch.rand(1)}
     with pytest.raises(KeyError, match=r"1 keys .*sr_branch\.0\.weight"):

@@ -289,7 +289,9 @@ def test_matlab_needs_to_know_of_which_data(tmp_path):
         tmp_path / "dump.mat",
         {"clf_conv_filter": np.zeros((3, 3, 4, 22)), "clf_conv_bias": np.zeros((22, 1))},
     )
-    with pytest.raises(ValueError, match="a MATLAB file needs mat_file, one of ade20k"):
+    with pytest.raises(
+        ValueError, match="MATLAB file of the authors needs mat_file, one of ade20k"
+    ):
         load_from_authors(f"papers://refinenet/{tmp_path}/dump.mat")
     loaded = load_from_authors(f"papers://refinenet/{tmp_path}/dump.mat#mat_file=voc")
     assert loaded["state_dict"]["conv_seg.weight"].shape == (21, 4, 3, 3)

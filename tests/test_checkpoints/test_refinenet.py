@@ -163,15 +163,30 @@ def test_matlab_bias_of_the_first_conv_moves_into_its_norm():
     assert (ours["backbone.bn1.running_mean"] == -1).all()
 
 
+def test_matlab_files_of_others():
+    arrays = matlab({}, 6, False)
+    ours = convert(arrays, pool_first=False, void="last")
+    assert ours["conv_seg.bias"].tolist() == list(range(5))
+    assert any(".conv_pools." in key for key in ours)
+    arrays = {key: value for key, value in arrays.items() if not key.startswith("clf_conv")}
+    for options in ({}, dict(mat_file="person_part")):
+        assert "conv_seg.weight" not in convert(arrays, **options)
+
+
 @pytest.mark.parametrize(
     ("rows", "pool_first", "options", "message"),
     [
-        (22, True, {}, "a MATLAB file needs mat_file, one of ade20k, .*, voc, got None"),
+        (
+            22,
+            True,
+            {},
+            "of the authors needs mat_file, one of ade20k, .*, voc; another",
+        ),
         (22, True, dict(mat_file="camvid"), "got 'camvid'"),
         (22, True, dict(mat_file="cityscapes"), r"classifier of 20 rows.* 22; .* another data set"),
         (22, False, dict(mat_file="voc"), "pools before the convs, but the names .* other order"),
         (41, True, dict(mat_file="nyudv2"), "pools after the convs, but the names .* other order"),
-        (22, True, dict(mat_file="voc", void="first"), "give mat_file only"),
+        (22, True, dict(mat_file="voc", void="first"), "mat_file implies void and pool_first"),
     ],
 )
 def test_refuses_matlab_files(rows, pool_first, options, message):

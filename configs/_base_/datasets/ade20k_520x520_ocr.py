@@ -12,9 +12,9 @@ train_pipeline = [
         keep_ratio=True,
     ),
     dict(type="RandomCrop", crop_size=crop_size),
-    dict(type="RandomFlip", prob=0.5),
     # Black before the normalisation.
     dict(type="Pad", size=crop_size, pad_val=dict(img=0, seg=255)),
+    dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

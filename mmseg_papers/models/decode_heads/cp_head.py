@@ -6,7 +6,7 @@ import torch
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ops import context_prior, context_prior_and_sums, gather_context
 from ...ops.batch_norm import is_batch_norm, sync_group, update_running_statistics
@@ -30,8 +30,9 @@ class CPHead(BaseDecodeHead):
     Because a channel stands for an absolute position, the head fits one size of feature map.
 
     Where paper and code differ we follow the code: contexts are divided by N, and a 1x1 convolution
-    with BN and ReLU follows each. Unlike the authors', :meth:`forward` returns the class scores
-    only; :meth:`forward_with_prior` returns P, too.
+    with BN and ReLU follows each; ``mean_context=False, context_convs=False`` is the paper's text.
+    Unlike the authors', :meth:`forward` returns the class scores only; :meth:`forward_with_prior`
+    returns P, too.
 
     Args:
         in_channels (int): Channels of the backbone's map.
@@ -41,6 +42,8 @@ class CPHead(BaseDecodeHead):
             backbone's stride, rounded up.
         am_kernel_size (int): Kernel size of the aggregation, odd. Default: 11.
         groups (int): Groups of the prior's convolution. Default: 1.
+        mean_context (bool): Whether contexts are means over the positions, not sums. Default: True.
+        context_convs (bool): Whether a 1x1 convolution follows each context. Default: True.
         output_stride (int): The backbone's; it serves to name the crop in error messages.
             Default: 8.
         stream_training (bool): Never hold an N x N map in training either, at about the same time
@@ -65,6 +68,8 @@ class CPHead(BaseDecodeHead):
         prior_channels: int = 512,
         am_kernel_size: int = 11,
         groups: int = 1,
+        mean_context: bool = True,
+        context_convs: bool = True,
         output_stride: int = 8,
         stream_training: bool = False,
         loss_prior_decode: dict = dict(type="AffinityLoss"),  # noqa: B006  (never changed)
@@ -86,6 +91,7 @@ class CPHead(BaseDecodeHead):
                 f"of prior_size={size}, got {groups}"
             )
         self.prior_size = size
+        self.mean_context = mean_context
         self.output_stride = output_stride
         self.stream_training = stream_training
         self.aggregation = AggregationModule(
@@ -95,8 +101,12 @@ class CPHead(BaseDecodeHead):
         self.prior_conv = ConvModule(
             prior_channels, positions, 1, groups=groups, act_cfg=None, **norm
         )
-        self.intra_conv = ConvModule(prior_channels, prior_channels, 1, **norm)
-        self.inter_conv = ConvModule(prior_channels, prior_channels, 1, **norm)
+        self.intra_conv, self.inter_conv = (
+            ConvModule(prior_channels, prior_channels, 1, **norm)
+            if context_convs
+            else nn.Identity()
+            for _ in range(2)
+        )
         self.bottleneck = ConvModule(
             in_channels + 2 * prior_channels, channels, 3, padding=1, **norm
         )
@@ -211,6 +221,9 @@ class CPHead(BaseDecodeHead):
 
     def _classify(self, x: Tensor, value: Tensor, context: Tensor) -> Tensor:
         of_others = value.mean((2, 3), keepdim=True) - context
+        if not self.mean_context:
+            positions = self.prior_size[0] * self.prior_size[1]
+            context, of_others = context * positions, of_others * positions
         maps = [x, self.intra_conv(context), self.inter_conv(of_others)]
         return self.cls_seg(self.bottleneck(torch.cat(maps, dim=1)))
 

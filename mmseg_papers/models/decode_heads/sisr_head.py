@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import Conv1x1OfUpsampledConcat
+from ...ops.precision import accumulation_dtype
 from ..layers import DeepLabV3PlusDecoder, select_map, select_streams
 
 UPSAMPLERS = ("espcn", "deconv")
@@ -135,7 +136,8 @@ class SISRHead(BaseModule):
         Returns:
             dict[str, Tensor]: ``loss_mse``.
         """
-        error = F.mse_loss(image.float(), target.float(), reduction="none")
+        dtype = accumulation_dtype(image)
+        error = F.mse_loss(image.to(dtype), target.to(dtype), reduction="none")
         height, width = error.shape[2:]
         inner = [
             part[:, top : height - bottom, left : width - right]

@@ -18,6 +18,8 @@ from ...ops.pool_rows import POOLINGS
 
 #: Levels of a row position, from 0 at the top of the original image to 127 at its bottom.
 LEVELS = 128
+#: Rows of the authors' map of positions, which is resized as the image.
+SAMPLED_ROWS = 1024
 #: The row position of padding.
 PADDING = LEVELS
 POSITIONS = (None, "sinusoid", "learned")
@@ -26,14 +28,21 @@ POSITIONS = (None, "sinusoid", "learned")
 def row_positions(height: int, device: torch.device | None = None) -> Tensor:
     """Position of every row of a whole image, at any scale.
 
+    As the authors' code has it: they resize a map of 1024 rows by Pillow's nearest sampling, which
+    adds up the sampled place row by row. Rounding moves a few rows by one level from
+    floor(128 (y + 1/2) / height).
+
     Args:
         height (int): Rows of the image.
         device (torch.device, optional): Of the result.
 
     Returns:
-        Tensor: (height,), int64, floor(128 (y + 1/2) / height).
+        Tensor: (height,), int64, 0..127.
     """
-    return (2 * torch.arange(height, device=device) + 1) * LEVELS // (2 * height)
+    steps = torch.full((height,), SAMPLED_ROWS / height, dtype=torch.float64)
+    steps[0] /= 2
+    sampled = steps.cumsum(0).long()  # on the CPU, which adds in order
+    return (sampled // (SAMPLED_ROWS // LEVELS)).to(device)
 
 
 def position_index(positions: Tensor, coarse_height: int) -> Tensor:
@@ -65,8 +74,8 @@ def jitter_index(index: Tensor, noise: Tensor, coarse_height: int) -> Tensor:
     Returns:
         Tensor: (N, coarse_height), int64, in 0..coarse_height.
     """
-    limit = coarse_height // 8
-    return (index + noise.trunc().long().clamp(-limit, limit)).clamp(0, coarse_height)
+    lowest, highest = -coarse_height // 8, coarse_height // 8  # the authors', also below 8 rows
+    return (index + noise.trunc().long().clamp(lowest, highest)).clamp(0, coarse_height)
 
 
 def sinusoid_table(positions: int, channels: int) -> Tensor:

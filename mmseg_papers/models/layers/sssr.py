@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
+from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class DeconvSSSR(BaseModule):
-    """Transposed convolutions, each with norm and PReLU, that double the logits (authors' code).
+    """Transposed convolutions, each with norm and activation, that double the logits.
 
     Paper: deconvolutions, BN and ReLU; the authors' weights have PReLU, which we follow. The logits
-    are the output of the last PReLU. The published FLOPs leave these layers out.
+    are the output of the last activation. The published FLOPs leave these layers out.
 
     Args:
         channels (int): Channels of the logits, ``decode_head.out_channels``.
         num_deconvs (int): Doublings; 2 from stride 2 to twice the input. Default: 2.
         norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        act_cfg (dict): Default: ``dict(type='PReLU')``, with a slope for each channel;
+            ``dict(type='ReLU')`` is the paper's.
 
     Raises:
         ValueError: If ``num_deconvs`` is below 1.
@@ -32,16 +34,19 @@ class DeconvSSSR(BaseModule):
         channels: int,
         num_deconvs: int = 2,
         norm_cfg: dict = dict(type="BN"),  # noqa: B006  (OpenMMLab's convention)
+        act_cfg: dict = dict(type="PReLU"),  # noqa: B006
     ) -> None:
         if num_deconvs < 1:
             raise ValueError(f"num_deconvs must be at least 1, got {num_deconvs}")
         super().__init__()
+        if act_cfg["type"] == "PReLU":
+            act_cfg = {"num_parameters": channels, **act_cfg}
         self.deconvs = nn.Sequential(
             *(
                 nn.Sequential(
                     nn.ConvTranspose2d(channels, channels, 3, 2, 1, output_padding=1, bias=False),
                     build_norm_layer(norm_cfg, channels)[1],
-                    nn.PReLU(channels),
+                    build_activation_layer(act_cfg),
                 )
                 for _ in range(num_deconvs)
             )

@@ -7,6 +7,7 @@ from .hard_pixel_mining_loss import HardPixelMiningLoss
 from .image_weighted_cross_entropy_loss import ImageWeightedCrossEntropyLoss, image_class_weights
 from .imbalance_losses import SoftDiceLoss, SoftmaxFocalLoss
 from .ohem_cross_entropy_loss import OhemCrossEntropyLoss
+from .prob_ohem_cross_entropy_loss import ProbOhemCrossEntropyLoss
 
 __all__ = [
     "AffinityLoss",
@@ -14,6 +15,7 @@ __all__ = [
     "HardPixelMiningLoss",
     "ImageWeightedCrossEntropyLoss",
     "OhemCrossEntropyLoss",
+    "ProbOhemCrossEntropyLoss",
     "SoftDiceLoss",
     "SoftmaxFocalLoss",
     "WeightedCrossEntropyLoss",

@@ -19,6 +19,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from ...ops.export import is_traced
 from ..layers import fuse_residual_stages
@@ -131,28 +132,33 @@ class FusedSegmentorMixin:
 
     def _head_losses(
         self, head: nn.Module, features: tuple, data_samples: list, name: str
-    ) -> dict[str, Tensor]:
-        """Losses of one head for its input features, with ``name`` as prefix of their keys."""
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Losses of one head for its input features, with ``name`` as prefix of their keys.
+
+        Also its logits, unless the head computes its losses by itself.
+        """
         check_device(head)
+        logits = None
         reason = why_loss_is_not_fused(head)
         self._log_path(f"loss of {name}", head, reason)
         if reason is None and hasattr(head, "forward_with_losses"):
             logits, losses = head.forward_with_losses(*features, data_samples)
             losses = {**fused_losses(head, logits, data_samples), **losses}
         elif reason is None:
-            losses = fused_losses(head, head.forward(*features), data_samples)
+            logits = head.forward(*features)
+            losses = fused_losses(head, logits, data_samples)
         else:
             losses = head.loss(*features, data_samples, self.train_cfg)
-        return add_prefix(losses, name)
+        return add_prefix(losses, name), logits
 
     def _auxiliary_head_forward_train(
         self, inputs: list[Tensor], data_samples: list
     ) -> dict[str, Tensor]:
         if not isinstance(self.auxiliary_head, nn.ModuleList):
-            return self._head_losses(self.auxiliary_head, (inputs,), data_samples, "aux")
+            return self._head_losses(self.auxiliary_head, (inputs,), data_samples, "aux")[0]
         losses = {}
         for i, head in enumerate(self.auxiliary_head):
-            losses.update(self._head_losses(head, (inputs,), data_samples, f"aux_{i}"))
+            losses.update(self._head_losses(head, (inputs,), data_samples, f"aux_{i}")[0])
         return losses
 
     # Evaluation
@@ -323,7 +329,7 @@ class FusedEncoderDecoder(FusedSegmentorMixin, EncoderDecoder):
     def _decode_head_forward_train(
         self, inputs: list[Tensor], data_samples: list
     ) -> dict[str, Tensor]:
-        return self._head_losses(self.decode_head, (inputs,), data_samples, "decode")
+        return self._head_losses(self.decode_head, (inputs,), data_samples, "decode")[0]
 
 
 @MODELS.register_module()
@@ -331,7 +337,9 @@ class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
     """``mmseg``'s ``CascadeEncoderDecoder`` in less memory and time, with its results.
 
     ``type=`` is the only change to a config; arguments and checkpoint keys stay as they are.
-    See :class:`FusedSegmentorMixin`.
+    ``mmseg`` runs all stages but the last twice in training, for their losses and for the next
+    stage, and their batch norm counts both. Here they run once, as in OCR's own code, unless
+    dropout would draw anew. See :class:`FusedSegmentorMixin`.
     """
 
     def _decode_head_forward_train(
@@ -340,11 +348,17 @@ class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
         losses = {}
         features = (inputs,)
         for i, head in enumerate(self.decode_head):
-            losses.update(self._head_losses(head, features, data_samples, f"decode_{i}"))
+            of_head, logits = self._head_losses(head, features, data_samples, f"decode_{i}")
+            losses.update(of_head)
             if i + 1 < self.num_stages:
-                # A second time, as in mmseg: batch norm counts it, and dropout draws anew.
-                features = (inputs, head.forward(*features))
+                if logits is None or _drops(head):
+                    logits = head.forward(*features)
+                features = (inputs, logits)
         return losses
+
+
+def _drops(module: nn.Module) -> bool:
+    return any(m.p > 0 and m.training for m in module.modules() if isinstance(m, _DropoutNd))
 
 
 def last_head(segmentor: nn.Module) -> nn.Module:

@@ -20,8 +20,9 @@ from ..losses.hard_pixel_mining_loss import HardPixelMiningLoss
 from ..losses.image_weighted_cross_entropy_loss import ImageWeightedCrossEntropyLoss
 from ..losses.imbalance_losses import SoftmaxFocalLoss
 from ..losses.ohem_cross_entropy_loss import OhemCrossEntropyLoss
+from ..losses.prob_ohem_cross_entropy_loss import ProbOhemCrossEntropyLoss
 
-PIXEL_MINING = (HardPixelMiningLoss, OhemCrossEntropyLoss)
+PIXEL_MINING = (HardPixelMiningLoss, OhemCrossEntropyLoss, ProbOhemCrossEntropyLoss)
 #: Losses of a soft-max besides those with its criterion.
 SOFT_MAX = (HardPixelMiningLoss, ImageWeightedCrossEntropyLoss, SoftmaxFocalLoss)
 

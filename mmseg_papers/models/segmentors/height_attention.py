@@ -66,13 +66,14 @@ class HeightAttentionMixin:
         **kwargs: As for the segmentor.
 
     Raises:
-        ValueError: If there are no places, or a source or target does not exist; lists near names.
+        ValueError: If ``places`` are missing, or a source or target is, or does not exist; lists
+            near names.
     """
 
     def __init__(self, *args, height_attention: dict, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         shared = dict(height_attention)
-        if not shared.get("places"):
+        if "places" not in shared:
             raise ValueError(
                 "height_attention.places must list dicts with source and target, got "
                 f"{height_attention}"

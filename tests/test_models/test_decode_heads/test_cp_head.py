@@ -55,6 +55,19 @@ def samples(batch=2, size=(32, 48), classes=5):
     return [SegDataSample(gt_sem_seg=PixelData(data=y), metainfo=meta) for y in label]
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_contexts_as_in_the_papers_text(is_streamed):
+    net = unsettled(head(mean_context=False, context_convs=False)).eval()
+    x = torch.randn(2, 8, *SIZE)
+    _, prior = net.forward_with_prior((x,))
+    value = net.aggregation(x)
+    of_positions = value.flatten(2)
+    contexts = [(of_positions @ p.transpose(1, 2)).view_as(value) for p in (prior, 1 - prior)]
+    expected = net.cls_seg(net.bottleneck(torch.cat([x, *contexts], dim=1)))
+    with torch.set_grad_enabled(not is_streamed):
+        torch.testing.assert_close(net((x,)), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 def test_inference_streams_and_equals_the_whole_prior(groups, memory_format, monkeypatch):

@@ -1,7 +1,9 @@
 """HANet's gate: options, counts, positions."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmseg_papers.models.layers import HeightAttention
 from mmseg_papers.models.layers.height_attention import (
@@ -83,6 +85,15 @@ def test_a_whole_image_counts_up(coarse_height):
     for height in (128, 512, 1024):
         index = position_index(row_positions(height)[None], coarse_height)
         assert index.tolist() == [list(range(coarse_height))]
+
+
+@pytest.mark.parametrize("first_height", [1, 300, 583, 1000, 2000])
+def test_positions_are_those_of_a_map_resized_by_pillow(first_height):
+    rows = (np.arange(1024) // 8).astype(np.uint8)
+    image = Image.fromarray(rows.reshape(-1, 1))
+    for height in range(first_height, first_height + 40):
+        resized = np.asarray(image.resize((1, height), Image.Resampling.NEAREST))
+        assert row_positions(height).tolist() == resized[:, 0].tolist()
 
 
 def test_padding_has_the_last_row_of_the_table():

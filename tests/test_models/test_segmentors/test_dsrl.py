@@ -258,6 +258,7 @@ def test_halving_smooths_if_asked():
 def test_sssr_layers():
     x = torch.randn(2, 5, 6, 9)
     assert DeconvSSSR(5)(x, (12, 18)).shape == (2, 5, 24, 36)
+    assert (DeconvSSSR(5, act_cfg=dict(type="ReLU"))(x, (12, 18)) >= 0).all()
     bilinear = F.interpolate(x, (11, 17), mode="bilinear", align_corners=True)
     bilinear = F.interpolate(bilinear, (22, 34), mode="bilinear", align_corners=True)
     torch.testing.assert_close(BilinearSSSR()(x, (11, 17)), bilinear)

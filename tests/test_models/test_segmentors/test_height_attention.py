@@ -179,7 +179,7 @@ def test_in_a_cascade():
     assert torch.isfinite(losses["decode_1.loss_ce"])
 
 
-def test_a_stage_of_a_cascade_runs_twice_in_training():
+def test_a_stage_of_a_cascade_with_dropout_runs_twice_in_training():
     place = dict(CLASSES, source="backbone[1]", target="decode_head.0.conv_seg:in", pooling="mean")
     model = build(
         [dict(place, low_channels=12, high_channels=8)], decode_head=OCR, position=None

@@ -93,8 +93,21 @@ def test_heads(decode_head, auxiliary_head, precision, paths):
     assert all("fused operation" in path for path in paths)
 
 
+@pytest.mark.parametrize("dropout_ratio", [0, 0.1])
+def test_stages_of_a_cascade_run_once_unless_dropout_draws_anew(dropout_ratio):
+    config = model_config([dict(OCR[0], dropout_ratio=dropout_ratio), OCR[1]])
+    theirs, ours = build_pair(config, dtype=torch.float64)
+    inputs, samples = images(dtype=torch.float64), labelled()
+    (expected, expected_grads), (got, grads) = (step(m, inputs, samples) for m in (theirs, ours))
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-12)
+    assert_same_gradients(grads, expected_grads, 1e-9)
+    times = [model.decode_head[0].convs[0].bn.num_batches_tracked for model in (theirs, ours)]
+    assert times == [2, 2 if dropout_ratio else 1]
+
+
 CE = dict(type="CrossEntropyLoss")
 WEIGHT = [0.5 + 0.1 * i for i in range(NUM_CLASSES)]
+PROB_OHEM = dict(type="ProbOhemCrossEntropyLoss", min_kept=500)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +123,7 @@ WEIGHT = [0.5 + 0.1 * i for i in range(NUM_CLASSES)]
         dict(loss_decode=[dict(type="SoftDiceLoss"), CE, dict(type="SoftDiceLoss", smooth=0.0)]),
         dict(loss_decode=[CE, dict(type="SoftmaxFocalLoss", class_weight=WEIGHT)]),
         dict(loss_decode=dict(type="SoftmaxFocalLoss", gamma=0.5)),
+        dict(loss_decode=dict(PROB_OHEM, class_weight=WEIGHT)),
         dict(ignore_index=3),
         dict(sampler=dict(type="OHEMPixelSampler", thresh=0.1, min_kept=100)),
         dict(sampler=dict(type="OHEMPixelSampler", thresh=0.01, min_kept=500)),

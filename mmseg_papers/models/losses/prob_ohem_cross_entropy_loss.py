@@ -1,0 +1,58 @@
+"""Cross entropy over the hard pixels of a batch, weighted by class."""
+
+from __future__ import annotations
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ...ops.precision import accumulation_dtype
+from .ohem_cross_entropy_loss import OhemCrossEntropyLoss
+
+
+@MODELS.register_module()
+class ProbOhemCrossEntropyLoss(OhemCrossEntropyLoss):
+    """Online hard example mining of SPNet's first code (``ProbOhemCrossEntropy2d``).
+
+    The loss is the mean, weighted by class, of the cross entropy over the pixels with p at most
+    max(thres, the min_kept-th smallest p of the batch); over all pixels if fewer have a class. At
+    least ``min_kept`` pixels count, one less than in :class:`OhemCrossEntropyLoss`, and the sum is
+    divided by their weights.
+
+    Args:
+        thres (float): Pixels whose true class is more probable are left out. Default: 0.7.
+        min_kept (int): Pixels of a batch (of one GPU) that are kept in any case. Default: 100000.
+        **kwargs: As :class:`OhemCrossEntropyLoss`.
+
+    Raises:
+        ValueError: If ``thres`` is outside (0, 1] or ``min_kept`` is below 1.
+    """
+
+    def __init__(self, thres: float = 0.7, min_kept: int = 100000, **kwargs) -> None:
+        super().__init__(thres, min_kept, **kwargs)
+
+    def of_pixel_losses(self, pixel_loss: Tensor, label: Tensor, ignore_index: int) -> Tensor:
+        """The loss from the unweighted cross entropy of every pixel.
+
+        Args:
+            pixel_loss (Tensor): -log p, (N, H, W).
+            label (Tensor): Class indices, (N, H, W).
+            ignore_index (int): Label of pixels without a class.
+
+        Returns:
+            Tensor: ().
+        """
+        valid = label != ignore_index
+        # In half precision the sum over the pixels of a batch would overflow.
+        pixel_loss = pixel_loss[valid].to(accumulation_dtype(pixel_loss))
+        label = label[valid].long()
+        weight = torch.ones_like(pixel_loss)
+        if self.class_weight is not None:
+            weight = pixel_loss.new_tensor(self.class_weight)[label]
+        if pixel_loss.numel() >= self.min_kept:
+            probability = pixel_loss.detach().neg().exp()
+            threshold = probability.kthvalue(self.min_kept).values.clamp(min=self.thres)
+            weight = weight * (probability <= threshold)
+        total = weight.sum()
+        # Without a pixel there is no mean; the sum is 0 then.
+        return self.loss_weight * (pixel_loss * weight).sum() / total.where(total > 0, 1)
