@@ -9,7 +9,7 @@ import torch
 from mmseg.registry import MODELS
 
 from mmseg_papers.checkpoints import convert_state_dict, read_tensorflow_checkpoint
-from mmseg_papers.models.backbones import AlignedXception
+from mmseg_papers.models.backbones import AlignedXception, AtrousResNet
 
 from ..reference import FOLDER
 
@@ -49,6 +49,17 @@ def test_imagenet_weights_are_the_backbones():
     with torch.device("meta"):
         expected = set(AlignedXception(65).state_dict())
     assert set(converted) == {k for k in expected if not k.endswith("num_batches_tracked")}
+
+
+def test_resnet_with_a_plain_stem():
+    net = AtrousResNet(50, style="tensorflow")
+    variables = {"resnet_v1_50/conv1/weights": np.zeros((7, 7, 3, 64), np.float32)}
+    for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+        variables[f"resnet_v1_50/conv1/BatchNorm/{name}"] = np.zeros(64, np.float32)
+    converted = convert_state_dict("deeplab", variables)
+    stem = {k: v.shape for k, v in net.state_dict().items() if k.startswith(("conv1.", "bn1."))}
+    del stem["bn1.num_batches_tracked"]
+    assert {key.removeprefix("backbone."): v.shape for key, v in converted.items()} == stem
 
 
 def test_layout_of_a_read_file():
