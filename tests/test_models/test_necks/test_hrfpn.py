@@ -71,7 +71,7 @@ def test_refuses_options(options, message):
 
 def test_refuses_unfit_streams():
     neck = HighResolutionFPN(WIDTHS, 6).double()
-    with pytest.raises(ValueError, match=r"neck.in_channels=\(4, 8, 16, 64\), but"):
+    with pytest.raises(ValueError, match=r"HighResolutionFPN.in_channels=\(4, 8, 16, 64\), but"):
         neck(streams()[:3])
     with pytest.raises(ValueError, match=r"5 levels need .* 16 x 16, got 8 x 48"):
         neck(streams((8, 48)))
