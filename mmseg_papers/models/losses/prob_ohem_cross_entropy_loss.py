@@ -15,9 +15,8 @@ class ProbOhemCrossEntropyLoss(OhemCrossEntropyLoss):
     """Online hard example mining of SPNet's first code (``ProbOhemCrossEntropy2d``).
 
     The loss is the mean, weighted by class, of the cross entropy over the pixels with p at most
-    max(thres, the min_kept-th smallest p of the batch); over all pixels if fewer have a class. At
-    least ``min_kept`` pixels count, one less than in :class:`OhemCrossEntropyLoss`, and the sum is
-    divided by their weights.
+    max(thres, the min_kept-th smallest p of the batch). :class:`OhemCrossEntropyLoss` divides by
+    their number instead of their weights, and leaves a pixel out where fewer have a class.
 
     Args:
         thres (float): Pixels whose true class is more probable are left out. Default: 0.7.
