@@ -574,7 +574,7 @@ MODEL_OPTIONS = [
     ("gate of other channels", "hanet", {"height_attention.places.0.high_channels": 8},
      r"places\[0\]\.high_channels is 8.* set it to 512"),
     ("a gate without a source", "hanet",
-     {"height_attention.places.0": dict(target="backbone.layer4")},
+     {"height_attention.places": [dict(target="backbone.layer4")]},
      r"places\[0\]\.source must name .*missing"),
     ("reduction of 0", "hanet", {"height_attention.reduction": 0}, r"reduction .*got 0"),
     ("affinity without super-resolution", "dsrl",
