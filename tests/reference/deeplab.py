@@ -69,13 +69,13 @@ def build(case: Case) -> Build:
 
 def _backbone(variant: str, output_stride: int, multi_grid: list[int] | None) -> dict:
     """Config of one of the authors' backbones."""
-    name, depth, beta = re.fullmatch(r"(xception|resnet_v1)_(\d+)(_beta)?", variant).groups()
+    name, depth = re.fullmatch(r"(xception|resnet_v1)_(\d+)(?:_beta)?", variant).groups()
     options = dict(depth=int(depth), output_stride=output_stride, multi_grid=multi_grid)
     if name == "xception":
         return dict(type="AlignedXception", **options)
-    if beta:
-        options |= dict(deep_stem=True, stem_channels=128)
-    return dict(type="AtrousResNet", style="tensorflow", **options)
+    return dict(
+        type="AtrousResNet", style="tensorflow", deep_stem=True, stem_channels=128, **options
+    )
 
 
 def _rates(case: Case) -> list[int]:
