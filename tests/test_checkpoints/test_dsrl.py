@@ -16,15 +16,15 @@ def test_the_pooled_branch_moves_to_the_front():
     assert ours.flatten().tolist() == [8, 9, 0, 1, 2, 3, 4, 5, 6, 7]
 
 
-def of(*cases):
-    """Keys of the authors' whole DeepLabV3+."""
+def part_of(prefix):
+    """Of the authors' whole DeepLabV3+, with random weights."""
     shapes = Case.load("dsrl", "dsrl_deeplabv3plus_r101_main").spec["keys"]
-    return {key: torch.rand(shape) for key, shape in shapes.items() if key.startswith(cases)}
+    return {key: torch.rand(shape) for key, shape in shapes.items() if key.startswith(prefix)}
 
 
 @pytest.mark.parametrize("prefix", ["aspp.", "decoder.", "sr_decoder."])
 def test_parts_with_and_without_their_names(prefix):
-    part = of(prefix)
+    part = part_of(prefix)
     named = convert_state_dict("dsrl", part)
     alone = convert_state_dict("dsrl", {k.removeprefix(prefix): v for k, v in part.items()})
     place = {"aspp.": "neck.aspp.", "decoder.": "decode_head.", "sr_decoder.": "sisr_head."}[prefix]

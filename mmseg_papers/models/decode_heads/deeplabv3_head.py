@@ -94,7 +94,7 @@ class DeepLabV3Head(BaseDecodeHead):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        x = select_map(inputs, self.in_index, self.in_channels, type(self).__name__)
+        x = select_map(inputs, self.in_index, self.in_channels, self)
         return self.convs(self.aspp(x))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -177,7 +177,5 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        low_level = select_map(
-            inputs, self.c1_index, self.c1_in_channels, type(self).__name__, "c1_"
-        )
+        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, self, "c1_")
         return self.decoder(super()._forward_feature(inputs), low_level)

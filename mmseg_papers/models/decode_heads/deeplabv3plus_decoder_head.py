@@ -78,8 +78,6 @@ class DeepLabV3PlusDecoderHead(BaseDecodeHead):
         Raises:
             ValueError: If a map is missing or has other channels.
         """
-        x = select_map(inputs, self.in_index, self.in_channels, type(self).__name__)
-        low_level = select_map(
-            inputs, self.c1_index, self.c1_in_channels, type(self).__name__, "c1_"
-        )
+        x = select_map(inputs, self.in_index, self.in_channels, self)
+        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, self, "c1_")
         return self.cls_seg(self.decoder(x, low_level))

@@ -94,7 +94,7 @@ class DenseASPPHead(BaseDecodeHead):
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
         """What the classifier reads: the pyramid's maps, newest first, and the backbone's."""
-        x = select_map(inputs, self.in_index, self.in_channels, type(self).__name__)
+        x = select_map(inputs, self.in_index, self.in_channels, self)
         if self.training:
             warn_of_dead_rates(x, self.dilations)
         return self.aspp(x)

@@ -79,5 +79,5 @@ class HRNetV2Head(FCNHead):
         self.stream_channels = tuple(in_channels)
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        streams = select_streams(inputs, self.in_index, self.stream_channels, type(self).__name__)
+        streams = select_streams(inputs, self.in_index, self.stream_channels, self)
         return convolve_concat(self.convs[0], streams, self.align_corners)

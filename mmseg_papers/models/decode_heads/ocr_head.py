@@ -46,8 +46,8 @@ class _ObjectHead(InitialisedLast, BaseCascadeDecodeHead):
 
     def _streams(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if isinstance(self.in_index, int):
-            return [select_map(inputs, self.in_index, self.in_channels, type(self).__name__)]
-        return select_streams(inputs, self.in_index, self.stream_channels, type(self).__name__)
+            return [select_map(inputs, self.in_index, self.in_channels, self)]
+        return select_streams(inputs, self.in_index, self.stream_channels, self)
 
 
 @MODELS.register_module()

@@ -125,10 +125,8 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
         Raises:
             ValueError: If a map is missing or has other channels than the head was built for.
         """
-        x = select_map(inputs, self.in_index, self.in_channels, type(self).__name__)
-        low_level = select_map(
-            inputs, self.c1_index, self.c1_in_channels, type(self).__name__, "c1_"
-        )
+        x = select_map(inputs, self.in_index, self.in_channels, self)
+        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, self, "c1_")
         pooled, maps = self.aspp.branches(x)
         x = self.bottleneck((pooled, *maps))
         size = low_level.shape[2:]

@@ -134,7 +134,7 @@ class BaseRefineNetHead(BaseDecodeHead):
         return self.cls_seg(self.final_units(y))
 
     def _check_maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        maps = select_streams(inputs, self.in_index, self.in_channels, type(self).__name__)
+        maps = select_streams(inputs, self.in_index, self.in_channels, self)
         levels = len(maps) // self.num_scales
         sizes = [tuple(x.shape[2:]) for x in maps]
         grows = any(

@@ -99,10 +99,9 @@ class SISRHead(BaseModule):
 
     def select(self, inputs: Sequence[Tensor]) -> Tensor:
         """The features that are up-sampled, (N, C, h, w), of the encoder's maps."""
-        owner = type(self).__name__
         if self.mix is None:
-            return select_map(inputs, self.in_index, self.in_channels, owner)
-        return self.mix(select_streams(inputs, self.in_index, self.in_channels, owner))
+            return select_map(inputs, self.in_index, self.in_channels, self)
+        return self.mix(select_streams(inputs, self.in_index, self.in_channels, self))
 
     def forward(self, inputs: Sequence[Tensor], size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Super-resolve the image.
@@ -188,9 +187,8 @@ class DeepLabV3PlusSISRHead(SISRHead):
 
     def select(self, inputs: Sequence[Tensor]) -> Tensor:
         """The decoder's output, (N, 64, h, w) at the size of the low-level map."""
-        owner = type(self).__name__
-        x = select_map(inputs, self.in_index, self.in_channels, owner)
-        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, owner, "c1_")
+        x = select_map(inputs, self.in_index, self.in_channels, self)
+        low_level = select_map(inputs, self.c1_index, self.c1_in_channels, self, "c1_")
         return self.project(self.decoder(x, low_level))
 
 

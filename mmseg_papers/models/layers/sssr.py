@@ -34,7 +34,7 @@ class DeconvSSSR(BaseModule):
         channels: int,
         num_deconvs: int = 2,
         norm_cfg: dict = dict(type="BN"),  # noqa: B006  (OpenMMLab's convention)
-        act_cfg: dict = dict(type="PReLU"),  # noqa: B006
+        act_cfg: dict = dict(type="PReLU"),  # noqa: B006  (OpenMMLab's convention)
     ) -> None:
         if num_deconvs < 1:
             raise ValueError(f"num_deconvs must be at least 1, got {num_deconvs}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ops import conv1x1_of_upsampled_concat, conv3x3_of_upsampled_concat
 from ...ops.plain_layers import is_hooked, is_plain_conv
@@ -15,7 +15,7 @@ from .conv_module import norm_and_activate
 
 
 def select_map(
-    inputs: Sequence[Tensor], index: int, channels: int, owner: str, prefix: str = ""
+    inputs: Sequence[Tensor], index: int, channels: int, owner: nn.Module, prefix: str = ""
 ) -> Tensor:
     """The one map of a backbone that a head reads, or one of them that has its own options.
 
@@ -23,7 +23,7 @@ def select_map(
         inputs (Sequence[Tensor]): Those that the head gets, (N, C_r, H_r, W_r).
         index (int): Which of them.
         channels (int): Its channels.
-        owner (str): Class of the head, for errors.
+        owner (nn.Module): The head, for errors.
         prefix (str): What the names of its options begin with, such as ``'c1_'``; for errors.
             Default: none, for ``in_index`` and ``in_channels``.
 
@@ -33,21 +33,22 @@ def select_map(
     Raises:
         ValueError: If it is missing or has other channels.
     """
+    name = type(owner).__name__
     if not -len(inputs) <= index < len(inputs):
         raise ValueError(
-            f"{owner}.{prefix or 'in_'}index={index}, but the head gets {len(inputs)} maps"
+            f"{name}.{prefix or 'in_'}index={index}, but the head gets {len(inputs)} maps"
         )
     x = inputs[index]
     if x.shape[1] != channels:
         raise ValueError(
-            f"{owner}.{prefix}in_channels={channels}, but the backbone's map {index} has "
+            f"{name}.{prefix}in_channels={channels}, but the backbone's map {index} has "
             f"{x.shape[1]} channels; set {prefix}in_channels to this"
         )
     return x
 
 
 def select_streams(
-    inputs: Sequence[Tensor], in_index: Sequence[int], channels: Sequence[int], owner: str
+    inputs: Sequence[Tensor], in_index: Sequence[int], channels: Sequence[int], owner: nn.Module
 ) -> list[Tensor]:
     """The maps of a backbone that a head or neck reads.
 
@@ -55,7 +56,7 @@ def select_streams(
         inputs (Sequence[Tensor]): The backbone's maps, (N, C_r, H_r, W_r).
         in_index (Sequence[int]): Which of them.
         channels (Sequence[int]): Their channels.
-        owner (str): Class of the reader, for errors.
+        owner (nn.Module): The reader, for errors.
 
     Returns:
         list[Tensor]: The maps in the order of ``in_index``.
@@ -63,15 +64,16 @@ def select_streams(
     Raises:
         ValueError: If a map is missing or has other channels.
     """
+    name = type(owner).__name__
     if not all(-len(inputs) <= i < len(inputs) for i in in_index):
         raise ValueError(
-            f"{owner}.in_index={tuple(in_index)}, but the backbone has {len(inputs)} maps"
+            f"{name}.in_index={tuple(in_index)}, but the backbone has {len(inputs)} maps"
         )
     streams = [inputs[i] for i in in_index]
     got = tuple(x.shape[1] for x in streams)
     if got != tuple(channels):
         raise ValueError(
-            f"{owner}.in_channels={tuple(channels)}, but the backbone's maps {tuple(in_index)} "
+            f"{name}.in_channels={tuple(channels)}, but the backbone's maps {tuple(in_index)} "
             f"have {got} channels; set in_channels to these"
         )
     return streams

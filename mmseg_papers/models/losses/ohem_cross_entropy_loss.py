@@ -70,7 +70,10 @@ class OhemCrossEntropyLoss(PixelMiningLoss, WeightedCrossEntropyLoss):
         valid = label != ignore_index
         # In half precision the mean over the pixels of a batch would overflow.
         pixel_loss = pixel_loss[valid].to(accumulation_dtype(pixel_loss))
-        label = label[valid].long()
+        return self.loss_weight * self._mean_of_hard(pixel_loss, label[valid].long())
+
+    def _mean_of_hard(self, pixel_loss: Tensor, label: Tensor) -> Tensor:
+        """Of the pixels that are not ignored, both (pixels,)."""
         probability = pixel_loss.detach().neg().exp()
         if not probability.numel():
             return pixel_loss.sum()
@@ -81,4 +84,4 @@ class OhemCrossEntropyLoss(PixelMiningLoss, WeightedCrossEntropyLoss):
         if self.class_weight is not None:
             weight = weight * pixel_loss.new_tensor(self.class_weight)[label]
         # Where every pixel has one probability, none is below it.
-        return self.loss_weight * (pixel_loss * weight).sum() / hard.sum().clamp(min=1)
+        return (pixel_loss * weight).sum() / hard.sum().clamp(min=1)

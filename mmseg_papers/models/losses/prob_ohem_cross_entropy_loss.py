@@ -6,7 +6,6 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...ops.precision import accumulation_dtype
 from .ohem_cross_entropy_loss import OhemCrossEntropyLoss
 
 
@@ -30,21 +29,7 @@ class ProbOhemCrossEntropyLoss(OhemCrossEntropyLoss):
     def __init__(self, thres: float = 0.7, min_kept: int = 100000, **kwargs) -> None:
         super().__init__(thres, min_kept, **kwargs)
 
-    def of_pixel_losses(self, pixel_loss: Tensor, label: Tensor, ignore_index: int) -> Tensor:
-        """The loss from the unweighted cross entropy of every pixel.
-
-        Args:
-            pixel_loss (Tensor): -log p, (N, H, W).
-            label (Tensor): Class indices, (N, H, W).
-            ignore_index (int): Label of pixels without a class.
-
-        Returns:
-            Tensor: ().
-        """
-        valid = label != ignore_index
-        # In half precision the sum over the pixels of a batch would overflow.
-        pixel_loss = pixel_loss[valid].to(accumulation_dtype(pixel_loss))
-        label = label[valid].long()
+    def _mean_of_hard(self, pixel_loss: Tensor, label: Tensor) -> Tensor:
         weight = torch.ones_like(pixel_loss)
         if self.class_weight is not None:
             weight = pixel_loss.new_tensor(self.class_weight)[label]
@@ -54,4 +39,4 @@ class ProbOhemCrossEntropyLoss(OhemCrossEntropyLoss):
             weight = weight * (probability <= threshold)
         total = weight.sum()
         # Without a pixel there is no mean; the sum is 0 then.
-        return self.loss_weight * (pixel_loss * weight).sum() / total.where(total > 0, 1)
+        return (pixel_loss * weight).sum() / total.where(total > 0, 1)

@@ -91,7 +91,7 @@ class HighResolutionFPN(InitialisedLast):
         Raises:
             ValueError: If the streams have other channels, or are too small for the last level.
         """
-        streams = select_streams(inputs, range(len(inputs)), self.in_channels, type(self).__name__)
+        streams = select_streams(inputs, range(len(inputs)), self.in_channels, self)
         height, width = streams[0].shape[2:]
         if min(height, width) < 2 ** (self.num_outs - 1):
             raise ValueError(
