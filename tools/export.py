@@ -210,6 +210,12 @@ def _resize_of(step: dict) -> dict:
             "the test pipeline's Resize has a scale_factor, which the metadata cannot describe; "
             "give it scale=(WIDTH, HEIGHT) instead"
         )
+    for option, known in (("interpolation", "bilinear"), ("backend", "cv2")):
+        if step.get(option, known) != known:
+            raise ValueError(
+                f"the test pipeline's Resize has {option}={step[option]!r}, which the metadata "
+                f"cannot describe; only {known!r} can be exported"
+            )
     scale = [scale, scale] if isinstance(scale, int) else list(scale)
     return {"scale": scale, "keep_ratio": step.get("keep_ratio", False)}
 

@@ -177,7 +177,7 @@ def test_sunrgbd_faults_leave_nothing_behind(fault, tmp_path, script, hdf5):
         "value": (ValueError, r"values 0\.\.36 or none, got .* \[37\]"),
         "size": (ValueError, "is 5 x 4 and its image 6 x 4 pixels"),
         "image": (FileNotFoundError, r"missing: .*data/1/image/0\.jpg"),
-        "split": (ValueError, "alltrain has 2 entries, not 3"),
+        "split": (ValueError, "alltrain has 2 entries of its own, not 3"),
     }[fault]
     with pytest.raises(error, match=message):
         module.convert(tmp_path, tmp_path / "out")

@@ -169,16 +169,26 @@ def test_resize_without_keep_ratio(scale, tmp_path):
 
 def test_transforms_by_scope():
     config = tiny(scale=40)
-    expected = tool.metadata(MODELS.build(config.model), config)
+    model = MODELS.build(config.model)
+    model.dataset_meta = dict(classes=config.test_dataloader.dataset.classes)
+    expected = tool.metadata(model, config)
     for step in config.test_dataloader.dataset.pipeline:
         step["type"] = f"mmseg.{step['type']}"
-    assert tool.metadata(MODELS.build(config.model), config) == expected
+    assert tool.metadata(model, config) == expected
 
 
-def test_resize_by_a_factor_is_refused():
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(scale_factor=0.5), r"scale_factor.*give it scale=\(WIDTH, HEIGHT\)"),
+        (dict(scale=40, interpolation="nearest"), "interpolation='nearest'.*only 'bilinear'"),
+        (dict(scale=40, backend="pillow"), "backend='pillow'.*only 'cv2'"),
+    ],
+)
+def test_resize_that_cannot_be_described_is_refused(options, message):
     config = tiny(scale=40)
-    config.test_dataloader.dataset.pipeline[1] = dict(type="Resize", scale_factor=0.5)
-    with pytest.raises(ValueError, match=r"scale_factor.*give it scale=\(WIDTH, HEIGHT\)"):
+    config.test_dataloader.dataset.pipeline[1] = dict(type="Resize", **options)
+    with pytest.raises(ValueError, match=message):
         tool.metadata(MODELS.build(config.model), config)
 
 
