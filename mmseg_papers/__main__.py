@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import platform
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from .apis import (
     with_crop_size,
 )
 from .apis.configs import MIM, packaged_configs, resolved_config
+from .arguments import key_value, output_folder, positive
 from .stack import LINES, installed_version
 
 #: Tools that are verbs, too.
@@ -106,42 +106,6 @@ def config_command(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def output_folder(path: str) -> Path:
-    """A folder to write into, which may not exist yet, for ``argparse``.
-
-    Raises:
-        argparse.ArgumentTypeError: If it cannot be made or written to.
-    """
-    there = next(p for p in (Path(path), *Path(path).absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise argparse.ArgumentTypeError(f"{there} is a file; name a folder")
-    if not os.access(there, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{there} cannot be written to; name another folder")
-    return Path(path)
-
-
-def positive(text: str) -> int:
-    """A whole number above 0, for ``argparse``.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
-def key_value(text: str) -> str:
-    """An option and its value, for ``argparse``'s ``DictAction``.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
-    if "=" not in text:
-        raise argparse.ArgumentTypeError(f"{text!r} must be KEY=VALUE")
-    return text
 
 
 def predict_command(args: argparse.Namespace) -> int:

@@ -53,9 +53,9 @@ from torch import Tensor
 
 import mmseg_papers
 from mmseg_papers import ops
-from mmseg_papers.__main__ import positive
 from mmseg_papers.apis.configs import require_parts, resolved_config
 from mmseg_papers.apis.zoo import without_pretrained
+from mmseg_papers.arguments import positive
 from mmseg_papers.models.backbones.hrnet import arch_to_extra
 from mmseg_papers.models.layers.height_attention import row_positions
 from mmseg_papers.models.segmentors import AtrousEncoderDecoder

@@ -27,9 +27,9 @@ import matplotlib.pyplot as plt
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
-from mmseg_papers.__main__ import output_folder, positive
 from mmseg_papers.apis.configs import require_parts, resolved_config
 from mmseg_papers.apis.zoo import build_model, without_pretrained
+from mmseg_papers.arguments import output_folder, positive
 from mmseg_papers.datasets.label_maps import source_datasets
 from mmseg_papers.models.option_errors import naming_options, typed_parts
 

@@ -28,9 +28,9 @@ from mmengine.config import Config, DictAction
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from torch import Tensor, nn
 
-from mmseg_papers.__main__ import positive
 from mmseg_papers.apis.configs import resolved_config, transform_name
 from mmseg_papers.apis.predictor import inner_dataset, load_model, names_and_colors
+from mmseg_papers.arguments import positive
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.segmentors import FlipSlideEncoderDecoder
 from mmseg_papers.models.segmentors.fused_encoder_decoder import last_head

@@ -31,8 +31,8 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from mmseg_papers.__main__ import output_folder
 from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.arguments import output_folder
 from mmseg_papers.datasets.checking import (
     LabelCounts,
     absent_classes,

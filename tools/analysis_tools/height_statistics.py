@@ -21,8 +21,8 @@ from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_papers.__main__ import positive
 from mmseg_papers.apis.configs import require_parts, resolved_config
+from mmseg_papers.arguments import positive
 from mmseg_papers.datasets.height_statistics import (
     count_classes,
     entropy,

@@ -22,9 +22,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import find_latest_checkpoint
 from mmseg.registry import DATASETS
 
-from mmseg_papers.__main__ import positive
 from mmseg_papers.apis import load_model
 from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.arguments import positive
 from mmseg_papers.pictures import picture_of
 
 IGNORED_COLOUR = (0, 0, 0)
