@@ -17,9 +17,16 @@ train_pipeline = [
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 tta_pipeline = _base_.tta_pipeline
 tta_pipeline[1].transforms[0] = [
-    dict(type="Resize", scale_factor=ratio, keep_ratio=True)
+    dict(
+        type="Resize",
+        scale_factor=ratio,
+        keep_ratio=True,
+        backend="pillow",
+        interpolation="bicubic",
+    )
     for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)
 ]
+tta_model = dict(type="LogitSegTTAModel")
 model = dict(
     # Statistics of Cityscapes, with which the authors' models were trained.
     data_preprocessor=dict(

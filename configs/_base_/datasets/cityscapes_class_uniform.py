@@ -9,6 +9,7 @@ train_pipeline = [
         scale=(2048, 1024),
         ratio_range=(0.5, 2.0),
         keep_ratio=True,
+        backend="pillow",
         interpolation="bicubic",
     ),
     dict(type="AddRowPosition"),

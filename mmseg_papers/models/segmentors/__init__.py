@@ -17,6 +17,7 @@ from .height_attention import (
 )
 from .hrnet_seg_tta import HRNetSegTTAModel
 from .lazy_pixel_data import LazyPixelData
+from .logit_seg_tta import LogitSegTTAModel
 from .multi_band_preprocessor import MultiBandPreProcessor
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "HeightAttentionEncoderDecoder",
     "HeightAttentionMixin",
     "LazyPixelData",
+    "LogitSegTTAModel",
     "MultiBandPreProcessor",
 ]

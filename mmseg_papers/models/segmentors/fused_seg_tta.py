@@ -69,17 +69,18 @@ class FusedSegTTAModel(SegTTAModel):
 
     def _add(self, totals: list[Tensor], samples: list[SegDataSample]) -> list[Tensor]:
         if not totals:
-            return [self._probabilities(sample) for sample in samples]
+            return [self._values(sample) for sample in samples]
         for total, sample in zip(totals, samples, strict=True):
-            total += self._probabilities(sample)
+            total += self._values(sample)
         return totals
 
     def _merged(self, total: Tensor, number: int) -> Tensor:
         return total.div_(number)
 
-    def _probabilities(self, sample: SegDataSample) -> Tensor:
+    def _values(self, sample: SegDataSample) -> Tensor:
+        """What is averaged, in memory of its own."""
         values = sample.seg_logits.data
-        # Of one channel they are the sigmoid; the copy is what the others are added to.
+        # Of one channel they are the sigmoid already.
         return values.softmax(dim=0) if self.module.out_channels > 1 else values.clone()
 
     def _labels(self, probabilities: Tensor) -> Tensor:

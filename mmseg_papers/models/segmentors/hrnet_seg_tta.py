@@ -9,7 +9,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from .fused_seg_tta import FusedSegTTAModel
+from .logit_seg_tta import LogitSegTTAModel
 
 
 class _ScaleSum:
@@ -37,7 +37,7 @@ class _ScaleSum:
 
 
 @MODELS.register_module()
-class HRNetSegTTAModel(FusedSegTTAModel):
+class HRNetSegTTAModel(LogitSegTTAModel):
     """Flips average the logits, scales add exp(logits) (``inference`` of the authors' data sets).
 
     ``mmseg``'s and :class:`FusedSegTTAModel` average the soft-max of every augmentation instead.
@@ -47,7 +47,7 @@ class HRNetSegTTAModel(FusedSegTTAModel):
         module (dict | nn.Module): The segmentor, of more than one output channel.
         swap_labels (Sequence[tuple[int, int]]): Pairs of classes that a horizontal flip exchanges,
             as ``RandomFlip(swap_seg_labels=..)`` does in training. Default: none.
-        **kwargs: As :class:`FusedSegTTAModel`.
+        **kwargs: As :class:`LogitSegTTAModel`.
 
     Raises:
         ValueError: If the segmentor has one output channel, or a pair is not of two of its classes.
@@ -56,8 +56,6 @@ class HRNetSegTTAModel(FusedSegTTAModel):
     def __init__(self, module, swap_labels: Sequence[tuple[int, int]] = (), **kwargs) -> None:
         super().__init__(module=module, **kwargs)
         channels = self.module.out_channels
-        if channels == 1:
-            raise ValueError("the segmentor must have more than one output channel, got 1")
         self.order = list(range(channels))
         for pair in swap_labels:
             if len(pair) != 2 or not all(0 <= label < channels for label in pair):

@@ -11,8 +11,8 @@ PAIRS = [(2, 3), (6, 5)]
 ORDER = [0, 1, 3, 2, 4, 6, 5, *range(7, 19)]
 
 
-def run(model, data, **options):
-    tta = MODELS.build(dict(type="HRNetSegTTAModel", module=model.eval(), **options))
+def run(model, data, tta="HRNetSegTTAModel", **options):
+    tta = MODELS.build(dict(type=tta, module=model.eval(), **options))
     with torch.no_grad():
         return tta.test_step(data)
 
@@ -70,7 +70,8 @@ def test_refuses_unfit_pairs(pair):
         run(model, augmented(), swap_labels=[pair])
 
 
-def test_refuses_one_channel():
+@pytest.mark.parametrize("tta", ["HRNetSegTTAModel", "LogitSegTTAModel"])
+def test_refuses_one_channel(tta):
     _, model = build_pair(model_config(one_channel(0.6)))
     with pytest.raises(ValueError, match="more than one output channel"):
-        run(model, augmented())
+        run(model, augmented(), tta)
