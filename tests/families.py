@@ -72,7 +72,7 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "dsrl-pspnet": ("dsrl_pspnet-r50-in256x512_4xb4-120k_cityscapes-512x1024", DSRL_PSPNET),
 }
 
-#: Those that are checked in every run; one or two of each paper.
+#: Those that are checked in every run; one of each paper.
 QUICK = (
     *("hrnetv2", "ocrnet", "deeplabv3", "deeplabv3plus", "denseaspp-mobilenet", "lw-refinenet"),
     *("spnet", "cpnet", "hanet", "dsrl-pspnet"),

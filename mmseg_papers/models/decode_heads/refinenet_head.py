@@ -12,7 +12,8 @@ from ..layers import FeaturePath, RefineBlock, ResidualConvUnit, require_plain, 
 from .low_resolution_loss import LowResolutionLoss
 
 #: cascade -> the block that each level of a ResNet enters, finest level first, blocks numbered as
-#: in the paper: RefineNet-1 is the finest and runs last (figure 7)
+#: in the paper: RefineNet-1 is the finest and runs last (figure 7; the levels of "2-cascaded" are
+#: unconfirmed)
 CASCADES: dict[str, tuple[int, ...]] = {
     "single": (1, 1, 1, 1),
     "2-cascaded": (1, 1, 2, 2),
