@@ -160,6 +160,14 @@ def test_every_paper_has_a_page_and_a_figure(tmp_path):
         assert f"papers/{paper}\n" in read("docs/index.md")
 
 
+def test_cards_repeat_the_results():
+    rows = re.findall(r"^\| ([\w-]+) \| [\d.]+ \| (.*) \| (.*) \|$", read("docs/results.md"), re.M)
+    assert len(rows) > 12
+    for name, val, test in rows:
+        card = packaged_configs()[name].parent / "README.md"
+        assert f"{val} mIoU on val and {test} on test" in " ".join(card.read_text().split()), name
+
+
 def test_reliability_counts_the_faults():
     data, options = test_faults.DATA, test_faults.DATA_OPTIONS
     runs = test_faults.COMMANDS, test_faults.TOOLS, test_faults.PROCESSES
