@@ -165,7 +165,7 @@ def test_cards_repeat_the_results():
     assert len(rows) > 12
     for name, val, test in rows:
         card = packaged_configs()[name].parent / "README.md"
-        assert f"{val} mIoU on val and {test} on test" in " ".join(card.read_text().split()), name
+        assert f"{val} mIoU on val and {test} on test" in " ".join(read(card).split()), name
 
 
 def test_reliability_counts_the_faults():

@@ -11,7 +11,7 @@ from .fused_seg_tta import FusedSegTTAModel
 
 @MODELS.register_module()
 class LogitSegTTAModel(FusedSegTTAModel):
-    """Augmentations average the logits (published evaluation of HANet and DenseASPP).
+    """Augmentations average the logits, as HANet's and DenseASPP's published evaluation does.
 
     DenseASPP's code averages the log-soft-max, which differs from the logits by the same number for
     all classes of a pixel, so that the labels are the same. ``mmseg``'s and
