@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...ops import context_prior, context_prior_and_sums, gather_context
 from ...ops.batch_norm import is_batch_norm, sync_group, update_running_statistics
 from ...ops.plain_layers import is_hooked, is_plain_conv
-from ..layers import AggregationModule, require_plain
+from ..layers import AggregationModule, build_aggregation, require_plain
 from ..losses import AffinityLoss, label_of_positions
 
 
@@ -41,6 +41,10 @@ class CPHead(BaseDecodeHead):
         prior_size (int | tuple[int, int]): Height and width of the map: the crop's divided by the
             backbone's stride, rounded up.
         am_kernel_size (int): Kernel size of the aggregation, odd. Default: 11.
+        aggregation (dict, optional): Another layer that makes V, as in the paper's ablation, such
+            as ``dict(type='mmseg_papers.models.layers.ASPP', output_stride=8)``; it is given
+            ``in_channels``, ``prior_channels`` and ``norm_cfg``, and keeps height and width.
+            Default: None, :class:`mmseg_papers.models.layers.AggregationModule`.
         groups (int): Groups of the prior's convolution. Default: 1.
         mean_context (bool): Whether contexts are means over the positions, not sums. Default: True.
         context_convs (bool): Whether a 1x1 convolution follows each context. Default: True.
@@ -54,9 +58,10 @@ class CPHead(BaseDecodeHead):
             ``dropout_ratio``, ``loss_decode``, ``sampler`` and so on.
 
     Raises:
-        ValueError: If ``prior_size``, ``groups``, ``am_kernel_size`` or ``norm_cfg`` are not as
-            described, ``conv_cfg`` or ``act_cfg`` asks for other layers, or ``stream_training``
-            meets a norm other than batch normalisation or a loss other than ``AffinityLoss``.
+        ValueError: If ``prior_size``, ``groups``, ``am_kernel_size``, ``aggregation`` or
+            ``norm_cfg`` are not as described, ``conv_cfg`` or ``act_cfg`` asks for other layers, or
+            ``stream_training`` meets a norm other than batch normalisation or a loss other than
+            ``AffinityLoss``.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class CPHead(BaseDecodeHead):
         prior_size: int | tuple[int, int],
         prior_channels: int = 512,
         am_kernel_size: int = 11,
+        aggregation: dict | None = None,
         groups: int = 1,
         mean_context: bool = True,
         context_convs: bool = True,
@@ -94,8 +100,10 @@ class CPHead(BaseDecodeHead):
         self.mean_context = mean_context
         self.output_stride = output_stride
         self.stream_training = stream_training
-        self.aggregation = AggregationModule(
-            in_channels, prior_channels, am_kernel_size, norm_cfg=self.norm_cfg
+        if aggregation is None:
+            aggregation = dict(type=AggregationModule, kernel_size=am_kernel_size)
+        self.aggregation = build_aggregation(
+            aggregation, in_channels, prior_channels, self.norm_cfg
         )
         norm = dict(norm_cfg=self.norm_cfg)
         self.prior_conv = ConvModule(

@@ -3,7 +3,7 @@
 from .aggregation import AggregationModule
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
-from .configurable import build_upsample, require_layer, require_plain
+from .configurable import build_aggregation, build_upsample, require_layer, require_plain
 from .conv_module import conv_module_layers, norm_and_activate
 from .dense_block import DenseBlock, DenseLayer, DenseTransition
 from .height_attention import HeightAttention, position_index, sinusoid_table
@@ -45,6 +45,7 @@ __all__ = [
     "ResidualStage",
     "SpatialOCR",
     "StripPoolingModule",
+    "build_aggregation",
     "build_upsample",
     "check_image_channels",
     "conv_module_layers",

@@ -6,6 +6,7 @@ import inspect
 
 from mmcv.cnn import build_upsample_layer
 from mmengine.registry import MODELS
+from mmseg.registry import MODELS as SEGMENTATION_MODELS
 from torch import nn
 
 #: Layers that mmcv registers only when its operations are compiled.
@@ -88,3 +89,35 @@ def build_upsample(cfg: dict, channels: int, scale_factor: int) -> nn.Module:
     return build_upsample_layer(
         {**cfg, **{name: value for name, value in sizes.items() if name in accepted}}
     )
+
+
+def build_aggregation(
+    cfg: dict, in_channels: int, out_channels: int, norm_cfg: dict | None
+) -> nn.Module:
+    """Build a layer that gathers context around every position.
+
+    Args:
+        cfg (dict): ``type`` (a registered name, or the path of a class such as
+            ``'mmseg_papers.models.layers.ASPP'``) and options.
+        in_channels (int): Channels of its input.
+        out_channels (int): Of its output; the layer's option is called so, or ``channels``.
+        norm_cfg (dict, optional): Its norms, unless ``cfg`` has others.
+
+    Returns:
+        nn.Module: (N, in_channels, H, W) -> (N, out_channels, H, W).
+
+    Raises:
+        ValueError: If the layer is unknown or does not take these channels.
+    """
+    layer = SEGMENTATION_MODELS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
+    accepted = inspect.signature(layer).parameters if layer else {}
+    if "in_channels" not in accepted or not {"channels", "out_channels"} & accepted.keys():
+        raise ValueError(
+            "aggregation must name a layer that takes in_channels and either out_channels or "
+            f"channels, such as mmseg_papers.models.layers.ASPP, got {cfg['type']!r}"
+        )
+    options = dict(
+        in_channels=in_channels, out_channels=out_channels, channels=out_channels, norm_cfg=norm_cfg
+    )
+    filled = {name: value for name, value in options.items() if name in accepted}
+    return SEGMENTATION_MODELS.build({**filled, **cfg})

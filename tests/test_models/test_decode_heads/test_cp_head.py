@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 from mmseg_papers import ops
 from mmseg_papers.apis.configs import packaged_configs
 from mmseg_papers.models.decode_heads import CPHead
+from mmseg_papers.models.layers import ASPP
 from mmseg_papers.models.losses import AffinityLoss, label_of_positions
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -252,6 +253,8 @@ def test_refuses_another_size_with_the_cure(mode):
         (dict(groups=0), r"groups must divide .* got 0"),
         (dict(am_kernel_size=4), r"kernel_size .* odd.* got 4"),
         (dict(norm_cfg=None), "norm_cfg must name a norm layer"),
+        (dict(aggregation=dict(type="ReLU")), "aggregation must name a layer .* got 'ReLU'"),
+        (dict(aggregation=dict(type="Aspp")), "aggregation must name a layer .* got 'Aspp'"),
         (
             dict(stream_training=True, norm_cfg=dict(type="GN", num_groups=2)),
             "norm_cfg must be affine batch normalisation .*GN",
@@ -272,6 +275,23 @@ def test_other_norms_are_not_streamed():
     x = torch.randn(1, 8, *SIZE)
     with torch.no_grad():
         torch.testing.assert_close(model([x]), model.forward_with_prior([x])[0])
+
+
+def test_the_prior_on_another_aggregation():
+    """The paper's ablation has it on ASPP and on PSPNet's pooling."""
+    layer = dict(type="mmseg_papers.models.layers.ASPP", rates=(6, 12), output_stride=8)
+    model = unsettled(head(aggregation=layer)).eval()
+    assert isinstance(model.aggregation, ASPP)
+    assert model.aggregation.scaled_rates == (12, 24)
+    x = torch.randn(2, 8, *SIZE)
+    found, prior = model.forward_with_prior([x])
+    value = model.aggregation(x)
+    assert value.shape == (2, 4, *SIZE)
+    torch.testing.assert_close(prior.transpose(1, 2), model.prior_conv(value).sigmoid().flatten(2))
+    with torch.no_grad():
+        torch.testing.assert_close(model([x]), found)
+    model.train().loss([x], samples(), {})["loss_prior"].backward()
+    assert model.aggregation.bottleneck.conv.weight.grad.abs().max() > 0
 
 
 def test_one_number_is_a_square():
