@@ -72,6 +72,7 @@ class XceptionModule(nn.Module):
         channels (Sequence[int]): Output channels of the three separable convs.
         shortcut (str, optional): ``'conv'`` (1x1 conv and BN), ``'sum'`` (identity) or None.
         pre_activate (bool): ReLU before every separable conv (True) or after both of its halves.
+        depthwise_relu (bool): ReLU also between the halves where ``pre_activate`` is True.
         norm_cfg (dict): Of every conv.
     """
 
@@ -81,10 +82,11 @@ class XceptionModule(nn.Module):
         channels: Sequence[int],
         shortcut: str | None,
         pre_activate: bool,
+        depthwise_relu: bool,
         norm_cfg: dict,
     ) -> None:
         super().__init__()
-        act_cfg = None if pre_activate else dict(type="ReLU")
+        relu = dict(type="ReLU")
         widths = [in_channels, *channels]
         self.convs = nn.ModuleList(
             XceptionConv(
@@ -92,7 +94,8 @@ class XceptionModule(nn.Module):
                 3,
                 padding=1,
                 norm_cfg=norm_cfg,
-                act_cfg=act_cfg,
+                act_cfg=None if pre_activate else relu,
+                dw_act_cfg=relu if depthwise_relu or not pre_activate else None,
                 pre_activate=pre_activate,
             )
             for i in range(len(channels))
@@ -158,6 +161,8 @@ class AlignedXception(CompleteLoading, BaseModule):
         multi_grid (Sequence[int], optional): Unit rates of the last module's three convs. The
             paper found no gain from others than (1, 1, 1). Default: all 1.
         in_channels (int): Channels of the images. Default: 3.
+        depthwise_relu (bool): ReLU after every depthwise conv, as in figure 4 and its text; the
+            authors' code and weights have it in the last module only. Default: False.
         out_indices (Sequence[int]): Of the maps at strides 4, 8 and 16, taken before striding and
             without ReLU, and the last one. Default: (0, 1, 2, 3).
         norm_cfg (dict): eps and momentum are the authors' 0.001 and 0.0003 unless given. Default:
@@ -183,6 +188,7 @@ class AlignedXception(CompleteLoading, BaseModule):
         multi_grid: Sequence[int] | None = None,
         *,
         in_channels: int = 3,
+        depthwise_relu: bool = False,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         norm_cfg: dict = dict(type="BN"),  # noqa: B006  (OpenMMLab's convention)
         init_cfg: dict | None = None,
@@ -215,7 +221,9 @@ class AlignedXception(CompleteLoading, BaseModule):
         width = 64
         for i, (channels, _, shortcut) in enumerate(rows):
             is_last = i == len(rows) - 1
-            self.blocks.append(XceptionModule(width, channels, shortcut, not is_last, norm_cfg))
+            self.blocks.append(
+                XceptionModule(width, channels, shortcut, not is_last, depthwise_relu, norm_cfg)
+            )
             width = channels[-1]
         self._strides = [stride for _, stride, _ in rows]
         # The decoder reads inside the last modules of strides 4, 8 and 16, which are strided.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.utils import resize
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ..layers import FeaturePath, RefineBlock, ResidualConvUnit, require_plain, select_streams
@@ -19,6 +22,8 @@ CASCADES: dict[str, tuple[int, ...]] = {
     "2-cascaded": (1, 1, 2, 2),
     "4-cascaded": (1, 2, 3, 4),
 }
+#: What is resized for the loss of :class:`RefineNetHead`.
+LOSS_RESIZES = ("labels", "scores", "probabilities")
 
 
 class BaseRefineNetHead(BaseDecodeHead):
@@ -191,7 +196,8 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
 
     Where paper and code disagree the defaults are the code's, of which the published numbers come:
     3 output RCUs a block (paper: 1, and 2 before the classifier: ``num_output_units=1,
-    num_final_units=2``) and 4 pooling stages (paper: 2). Resizing is bilinear as in the paper, with
+    num_final_units=2``), 4 pooling stages (paper: 2) and the loss (paper: of enlarged
+    probabilities, ``loss_resize='probabilities'``). Resizing is bilinear as in the paper, with
     ``align_corners=True`` as in the PyTorch port; the authors' MATLAB code resizes by bicubic
     (``fusion_mode='bicubic'``).
 
@@ -212,6 +218,9 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
             journal version (TPAMI 42(5)). Default: True.
         fusion_mode (str): ``'bilinear'`` or ``'bicubic'``. Default: ``'bilinear'``.
         fusion_align_corners (bool): For bilinear fusion. Default: True.
+        loss_resize (str): What the loss resizes: ``'labels'`` to the scores' size, or ``'scores'``
+            (as ``mmseg``) or their soft-max, ``'probabilities'``, to the labels'.
+            Default: ``'labels'``.
         dropout_ratio (float): Elementwise dropout on the two coarsest levels as decoder inputs and
             before the classifier. Default: 0.5.
         in_index (Sequence[int], optional): Which maps of the backbone. Default: all, in order.
@@ -240,6 +249,7 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
         pool_first: bool = True,
         fusion_mode: str = "bilinear",
         fusion_align_corners: bool = True,
+        loss_resize: str = "labels",
         dropout_ratio: float = 0.5,
         in_index: Sequence[int] | None = None,
         init_cfg: dict | None = None,
@@ -256,6 +266,10 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
             least = 1 if option == "num_scales" else 0
             if count < least:
                 raise ValueError(f"{option} must be at least {least}, got {count}")
+        if loss_resize not in LOSS_RESIZES:
+            raise ValueError(
+                f"loss_resize must be one of {', '.join(LOSS_RESIZES)}, got {loss_resize!r}"
+            )
         super().__init__(
             in_channels,
             channels,
@@ -278,6 +292,28 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
             init_cfg=init_cfg or dict(type="Normal", std=0.01, layer="Conv2d"),
             **kwargs,
         )
+        self.loss_resize = loss_resize
+
+    def loss_by_feat(
+        self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]
+    ) -> dict[str, Tensor]:
+        """Losses of scores.
+
+        Args:
+            seg_logits (Tensor): (N, out_channels, h, w).
+            batch_data_samples (list[SegDataSample]): With ``gt_sem_seg`` of one size.
+
+        Returns:
+            dict[str, Tensor]: As ``BaseDecodeHead.loss_by_feat``.
+        """
+        if self.loss_resize == "labels":
+            return super().loss_by_feat(seg_logits, batch_data_samples)
+        if self.loss_resize == "probabilities":
+            size = batch_data_samples[0].gt_sem_seg.shape
+            enlarged = resize(seg_logits.softmax(1), size, mode="bilinear", align_corners=True)
+            # Their soft-max is what was enlarged, since it adds up to 1.
+            seg_logits = enlarged.clamp(min=torch.finfo(enlarged.dtype).tiny).log()
+        return BaseRefineNetHead.loss_by_feat(self, seg_logits, batch_data_samples)
 
 
 @MODELS.register_module()

@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...ops import gate_rows, pool_rows
+from ...ops import bin_rows, gate_rows, pool_rows, pool_width
 from ...ops.bilinear import bilinear_matrix
 from ...ops.export import is_exporting
 from ...ops.pool_rows import POOLINGS
@@ -22,7 +22,9 @@ LEVELS = 128
 SAMPLED_ROWS = 1024
 #: The row position of padding.
 PADDING = LEVELS
-POSITIONS = (None, "sinusoid", "learned")
+POSITIONS = (None, "sinusoid", "paper_sinusoid", "learned")
+#: How the rows of a source become those of the attention.
+ROWS_BY = ("pooling", "interpolation")
 
 
 def row_positions(height: int, device: torch.device | None = None) -> Tensor:
@@ -78,24 +80,26 @@ def jitter_index(index: Tensor, noise: Tensor, coarse_height: int) -> Tensor:
     return (index + noise.trunc().long().clamp(lowest, highest)).clamp(0, coarse_height)
 
 
-def sinusoid_table(positions: int, channels: int) -> Tensor:
-    """The authors' position encoding: 1 + sin or cos of position / base^(2 (j // 2) / channels).
+def sinusoid_table(positions: int, channels: int, as_paper: bool = False) -> Tensor:
+    """The position encoding: 1 + sin or cos of position / base^(2 (j // 2) / channels).
 
-    The paper's base is 100 (from memory) and has no offset; the authors' code adds 1 and has base
-    10 above 50 channels, which is followed here.
+    The base of the authors' code is 10 above 50 channels, else 100.
 
     Args:
         positions (int): Rows of the table.
         channels (int): Columns of the table.
+        as_paper (bool): The paper's encoding instead: base 100 (from memory) and no 1.
+            Default: False.
 
     Returns:
-        Tensor: (positions, channels), float32, values in [0, 2].
+        Tensor: (positions, channels), float32, values in [0, 2], the paper's in [-1, 1].
     """
-    base = 10.0 if channels > 50 else 100.0
+    base = 10.0 if channels > 50 and not as_paper else 100.0
     column = torch.arange(channels)
     exponent = 2 * (column // 2).double() / channels
     angle = torch.arange(positions).double()[:, None] / base**exponent
-    return (1 + torch.where(column % 2 == 0, angle.sin(), angle.cos())).float()
+    offset = 0 if as_paper else 1
+    return (offset + torch.where(column % 2 == 0, angle.sin(), angle.cos())).float()
 
 
 @MODELS.register_module()
@@ -104,8 +108,8 @@ class HeightAttention(BaseModule):
 
     The source is pooled over its width to ``coarse_height`` rows; 1-D convs over the rows and a
     sigmoid make one factor for each channel and row of the target, which is interpolated to the
-    target's height and multiplied with it. Where paper and code differ we follow the code: pooling
-    is one adaptive pooling to the coarse height, and the encoding is :func:`sinusoid_table`.
+    target's height and multiplied with it. Where paper and code differ the defaults are the code's;
+    ``rows_by='interpolation', position='paper_sinusoid'`` is the paper's text.
 
     Hooks belong on its convs: ``HeightAttentionMixin`` does not call the module, but :meth:`pool`
     and :meth:`attention`.
@@ -119,8 +123,11 @@ class HeightAttention(BaseModule):
         kernel_size (int): Of the last conv, odd. Default: 3.
         coarse_height (int): Rows of the attention; divides 128. Default: 16.
         pooling (str): ``'mean'`` or ``'max'``. Default: ``'mean'``.
-        position (str, optional): ``'sinusoid'``, ``'learned'`` or None, without positions.
-            Default: ``'sinusoid'``.
+        rows_by (str): ``'pooling'``: one adaptive pooling to the coarse height, as the code;
+            ``'interpolation'``: every row is pooled over its width, then they are interpolated, as
+            the paper. Default: ``'pooling'``.
+        position (str, optional): ``'sinusoid'``, ``'paper_sinusoid'`` (:func:`sinusoid_table`),
+            ``'learned'`` or None, without positions. Default: ``'sinusoid'``.
         position_at (int): The conv before (1) or after (2) which positions are added is the first:
             1 adds them to the pooled source, 2 to the first conv's output. Default: 2.
         dropout_ratio (float): Of the pooled source's channels in training. Default: 0.
@@ -142,6 +149,7 @@ class HeightAttention(BaseModule):
         kernel_size: int = 3,
         coarse_height: int = 16,
         pooling: str = "mean",
+        rows_by: str = "pooling",
         position: str | None = "sinusoid",
         position_at: int = 2,
         dropout_ratio: float = 0.0,
@@ -152,6 +160,7 @@ class HeightAttention(BaseModule):
         for option, value, allowed in (
             ("num_convs", num_convs, (2, 3)),
             ("pooling", pooling, POOLINGS),
+            ("rows_by", rows_by, ROWS_BY),
             ("position", position, POSITIONS),
             ("position_at", position_at, (1, 2)),
         ):
@@ -177,6 +186,7 @@ class HeightAttention(BaseModule):
         self.high_channels = high_channels
         self.coarse_height = coarse_height
         self.pooling = pooling
+        self.rows_by = rows_by
         self.position = position
         self.position_at = position_at
         self.jitter = jitter
@@ -196,10 +206,11 @@ class HeightAttention(BaseModule):
         self.conv3 = nn.Conv1d(width, high_channels, kernel_size, padding=kernel_size // 2)
         if position is not None:
             size = (coarse_height + 1, low_channels if position_at == 1 else channels)
-            if position == "sinusoid":
-                self.register_buffer("position_table", sinusoid_table(*size))
-            else:
+            if position == "learned":
                 self.position_table = nn.Parameter(torch.zeros(size))
+            else:
+                table = sinusoid_table(*size, as_paper=position == "paper_sinusoid")
+                self.register_buffer("position_table", table)
 
     def pool(self, x: Tensor) -> Tensor:
         """Pool the rows of a source.
@@ -210,7 +221,22 @@ class HeightAttention(BaseModule):
         Returns:
             Tensor: (N, C, coarse_height) for C channels.
         """
-        return pool_rows(x, self.coarse_height, self.pooling)
+        if self.rows_by == "pooling":
+            return pool_rows(x, self.coarse_height, self.pooling)
+        return self.coarse_rows(pool_width(x, self.pooling))
+
+    def coarse_rows(self, rows: Tensor) -> Tensor:
+        """Reduce a source that is pooled over its width.
+
+        Args:
+            rows (Tensor): (N, C, H).
+
+        Returns:
+            Tensor: (N, C, coarse_height).
+        """
+        if self.rows_by == "pooling":
+            return bin_rows(rows, self.coarse_height, self.pooling)
+        return interpolate_rows(rows, self.coarse_height)
 
     def attention(self, pooled: Tensor, height: int, index: Tensor | None = None) -> Tensor:
         """Factors of a target's rows.

@@ -12,7 +12,7 @@ from mmengine.model import ModuleList
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...ops import bin_rows, gate_rows
+from ...ops import gate_rows
 from ...ops.export import is_traced
 from ..layers.height_attention import PADDING, HeightAttention, position_index, row_positions
 from ..option_errors import naming_options
@@ -167,7 +167,7 @@ class HeightAttentionMixin:
         for j in following:
             later = self.height_attention[j]
             _check_channels(target, parts, later.low_channels, f"places[{j}].low_channels")
-            self._passing.pooled[j] = bin_rows(means, later.coarse_height)
+            self._passing.pooled[j] = later.coarse_rows(means)
         return target.replace(value, gated)
 
     def _gate_before(self, i: int) -> int | None:

@@ -95,8 +95,8 @@ def test_gradients_reach_every_parameter():
     assert all(p.grad is not None for p in net.parameters())
 
 
-def module_of(kind):
-    options = dict(norm_cfg=dict(type="BN"))
+def module_of(kind, depthwise_relu=False):
+    options = dict(depthwise_relu=depthwise_relu, norm_cfg=dict(type="BN"))
     shortcut, pre_activate = (None, False) if kind == "last" else (kind, True)
     module = XceptionModule(8, (8, 8, 8), shortcut, pre_activate, **options).double()
     module.set_stride_and_rates(2 if shortcut == "conv" else 1, (2, 2, 2))
@@ -109,12 +109,26 @@ def taps_and_output(x, module):
 
 
 @pytest.mark.parametrize("function", [lambda x, module: module(x), taps_and_output])
+@pytest.mark.parametrize("depthwise_relu", [False, True])
 @pytest.mark.parametrize("kind", ["conv", "sum", "last"])
-def test_training_is_that_of_the_plain_form(kind, function):
-    module, x = module_of(kind), torch.randn(2, 8, 9, 8, dtype=torch.float64)
+def test_training_is_that_of_the_plain_form(kind, depthwise_relu, function):
+    module, x = module_of(kind, depthwise_relu), torch.randn(2, 8, 9, 8, dtype=torch.float64)
     with use_references():
         plain = run(function, module, x)
     assert_close(run(function, module, x), plain, rtol=1e-9, atol=1e-11)
+
+
+def test_a_relu_after_every_depthwise_conv_as_in_figure_4():
+    module, x = module_of("sum", depthwise_relu=True).eval(), torch.randn(1, 8, 9, 8).double()
+    expected = x
+    for conv in module.convs:
+        depthwise, pointwise = conv.depthwise_conv, conv.pointwise_conv
+        expected = depthwise.norm(depthwise.conv(expected.relu())).relu()
+        expected = pointwise.norm(pointwise.conv(expected))
+    torch.testing.assert_close(module(x), expected + x)
+    with torch.device("meta"):
+        drawn, released = AlignedXception(41, depthwise_relu=True), AlignedXception(41)
+    assert drawn.state_dict().keys() == released.state_dict().keys()
 
 
 def test_a_wrapped_conv_is_called():

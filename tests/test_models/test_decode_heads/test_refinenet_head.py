@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -134,6 +135,47 @@ def test_loss_is_the_authors():
         torch.from_numpy(labels).float()[:, None], logits.shape[2:], mode="nearest-exact"
     )
     case.assert_equal(dict(loss=loss, grad_logits=grad, labels_small=small[:, 0].long()))
+
+
+def test_losses_at_the_labels_size():
+    logits = 3 * torch.randn(2, 5, 6, 8, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 5, (2, 1, 21, 30))
+    labels[:, :, :4] = 255
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+
+    def enlarged(x, align_corners):
+        return F.interpolate(x, (21, 30), mode="bilinear", align_corners=align_corners)
+
+    expected = {
+        "scores": F.cross_entropy(enlarged(logits, False), labels[:, 0], ignore_index=255),
+        "probabilities": F.nll_loss(
+            enlarged(logits.softmax(1), True).log(), labels[:, 0], ignore_index=255
+        ),
+    }
+    for resizes, theirs in expected.items():
+        head = RefineNetHead(
+            **SMALL,
+            loss_resize=resizes,
+            loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
+        )
+        ours = head.loss_by_feat(logits, samples)["loss_ce"]
+        torch.testing.assert_close(ours, theirs)
+        a, b = (torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (ours, theirs))
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match=r"loss_resize must be one of labels, .* got 'logits'"):
+        RefineNetHead(**SMALL, loss_resize="logits")
+
+
+def test_a_certain_and_wrong_probability_costs_a_finite_loss():
+    head = RefineNetHead(**SMALL, loss_resize="probabilities")
+    logits = torch.zeros(1, 5, 6, 8)
+    logits[:, 1] = 300
+    logits.requires_grad_()
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 12, 16).long()))
+    loss = head.loss_by_feat(logits, [sample])["loss_ce"]
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
 
 
 def test_loss_of_ignored_pixels_only_is_zero():

@@ -1,5 +1,7 @@
 """HANet's gate: options, counts, positions."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from mmseg_papers.models.layers.height_attention import (
     jitter_index,
     position_index,
     row_positions,
+    sinusoid_table,
 )
 
 
@@ -23,7 +26,8 @@ from mmseg_papers.models.layers.height_attention import (
         (dict(kernel_size=4), "kernel_size must be odd, got 4"),
         (dict(coarse_height=12), "coarse_height must divide the 128 levels of a position, got 12"),
         (dict(pooling="sum"), r"pooling must be one of \('mean', 'max'\), got 'sum'"),
-        (dict(position="sine"), "position must be one of .*'sinusoid', 'learned'.*got 'sine'"),
+        (dict(rows_by="bins"), "rows_by must be one of .*'interpolation'.*got 'bins'"),
+        (dict(position="sine"), "position must be one of .*'sinusoid', .*'learned'.*got 'sine'"),
         (dict(position_at=3), r"position_at must be one of \(1, 2\), got 3"),
         (dict(dropout_ratio=1), r"dropout_ratio must be in \[0, 1\), got 1"),
         (dict(jitter=-1), "jitter must be at least 0, got -1"),
@@ -51,6 +55,27 @@ def test_a_reduction_that_does_not_divide_rounds_up_as_published(low, high, redu
     count = low * m + 2 * m + (3 * m * 2 * m + 2 * m) + 4 * m + (3 * 2 * m * high + high)
     assert sum(p.numel() for p in layer.parameters()) == count
     assert layer.position_table.shape == (17, m)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("height", [16, 37])
+def test_rows_as_in_the_papers_text(pooling, height):
+    layer = HeightAttention(8, 4, 2, pooling=pooling, rows_by="interpolation")
+    x = torch.randn(2, 8, height, 6)
+    of_rows = x.mean(3) if pooling == "mean" else x.amax(3)
+    expected = torch.nn.functional.interpolate(of_rows, 16, mode="linear", align_corners=False)
+    torch.testing.assert_close(layer.pool(x), expected)
+    assert layer(x, torch.randn(2, 4, 9, 5), torch.arange(16)[None]).isfinite().all()
+
+
+def test_encoding_as_in_the_papers_text():
+    table = HeightAttention(128, 4, 2, position="paper_sinusoid").position_table
+    assert table.shape == (17, 64)
+    angle = 5 / 100 ** (6 / 64)
+    assert table[5, 6].item() == pytest.approx(math.sin(angle))
+    assert table[5, 7].item() == pytest.approx(math.cos(angle))
+    of_code = sinusoid_table(17, 50)  # of the same base below 51 channels
+    torch.testing.assert_close(sinusoid_table(17, 50, as_paper=True) + 1, of_code)
 
 
 def test_learned_positions_start_at_zero_and_learn():

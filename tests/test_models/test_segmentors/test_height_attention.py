@@ -59,8 +59,9 @@ def plain_forward(model, x, rows=None):
     return gate_by_hand(model, 2, convs, model.decode_head.conv_seg(mixed), rows)
 
 
-def test_gates_follow_each_other():
-    model, x = build(CHAIN), images(2)
+@pytest.mark.parametrize("rows_by", ["pooling", "interpolation"])
+def test_gates_follow_each_other(rows_by):
+    model, x = build(CHAIN, rows_by=rows_by), images(2)
     plain = copy.deepcopy(model)
     logits = model(x)
     expected = plain_forward(plain, x)
