@@ -23,7 +23,11 @@ SMALLEST_VARIANCE = 1e-12
 
 
 def affinity_loss_reference(
-    logits: Tensor, label: Tensor, empty_rows: str = "clamp", clamped_bce: bool = True
+    logits: Tensor,
+    label: Tensor,
+    empty_rows: str = "clamp",
+    clamped_bce: bool = True,
+    count_self: bool = False,
 ) -> Tensor:
     """Plain form of :func:`affinity_loss`: the ideal affinity map and four cross entropies.
 
@@ -33,7 +37,7 @@ def affinity_loss_reference(
     prior = logits.sigmoid()
     affinity = (label[:, :, None] == label[:, None]).to(prior)
     strangers = 1 - affinity
-    companions = affinity - torch.eye(label.shape[1]).to(prior)
+    companions = _companions(affinity, count_self)
     found = (prior * companions).sum(2)
     rejected = ((1 - prior) * strangers).sum(2)
     num_companions, num_strangers = companions.sum(2), strangers.sum(2)
@@ -53,6 +57,10 @@ def affinity_loss_reference(
         )
 
 
+def _companions(affinity: Tensor, count_self: bool) -> Tensor:
+    return affinity if count_self else affinity - torch.eye(affinity.shape[1]).to(affinity)
+
+
 def _unary_terms(logits: Tensor, prior: Tensor, affinity: Tensor, clamped_bce: bool) -> Tensor:
     if clamped_bce:
         return F.binary_cross_entropy(prior, affinity, reduction="none")
@@ -60,7 +68,11 @@ def _unary_terms(logits: Tensor, prior: Tensor, affinity: Tensor, clamped_bce: b
 
 
 def affinity_loss(
-    logits: Tensor, label: Tensor, empty_rows: str = "clamp", clamped_bce: bool = False
+    logits: Tensor,
+    label: Tensor,
+    empty_rows: str = "clamp",
+    clamped_bce: bool = False,
+    count_self: bool = False,
 ) -> Tensor:
     """The four terms of CPNet's affinity loss (arXiv:2004.01547).
 
@@ -69,7 +81,7 @@ def affinity_loss(
     backward, and nothing of its size is made but its gradient. Time and memory against the plain
     form are listed in docs/benchmarks.md. The backward pass is deterministic.
 
-    Where paper and code differ this follows the code: a position does not count as its own
+    Where paper and code differ the default is the code's: a position does not count as its own
     companion in recall and in the numerator of precision, but does in the denominator of precision
     and in the unary term. Ignored pixels are a class like any other.
 
@@ -83,6 +95,8 @@ def affinity_loss(
         clamped_bce (bool): Compute the logarithms from probabilities, clamped as PyTorch's binary
             cross entropy does, as the authors. In float32 a wrong logit beyond about 17 then costs
             100 and has no gradient; from logits it costs its size. Default: False.
+        count_self (bool): Whether a position is its own companion everywhere, as in the paper's
+            equations; then no position is without one. Default: False.
 
     Returns:
         Tensor: Unary, recall, specificity and precision terms, (4,), float32 (float64 for such
@@ -95,34 +109,39 @@ def affinity_loss(
     _check(logits, label)
     _check_empty_rows(empty_rows)
     if is_exporting():
-        return affinity_loss_reference(logits, label, empty_rows, clamped_bce)
-    sums = affinity_sums(logits, label, clamped_bce)
-    return affinity_terms(sums, label, empty_rows, clamped_bce)
+        return affinity_loss_reference(logits, label, empty_rows, clamped_bce, count_self)
+    sums = affinity_sums(logits, label, clamped_bce, count_self)
+    return affinity_terms(sums, label, empty_rows, clamped_bce, count_self)
 
 
-def affinity_sums_reference(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> Tensor:
+def affinity_sums_reference(
+    logits: Tensor, label: Tensor, clamped_bce: bool = False, count_self: bool = False
+) -> Tensor:
     """Plain form of :func:`affinity_sums`: the ideal affinity map and sums over its keys."""
     logits = logits.flatten(2).to(accumulation_dtype(logits))  # keys, queries
     prior = logits.sigmoid()
     affinity = (label[:, :, None] == label[:, None]).to(prior)
-    found = prior * (affinity - torch.eye(label.shape[1]).to(prior))
+    found = prior * _companions(affinity, count_self)
     rejected = (1 - prior) * (1 - affinity)
     with no_autocast(logits):  # forbids binary cross entropy
         unary = _unary_terms(logits, prior, affinity, clamped_bce)
     return torch.stack([found, prior, rejected, unary]).sum(2)
 
 
-def affinity_sums(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> Tensor:
+def affinity_sums(
+    logits: Tensor, label: Tensor, clamped_bce: bool = False, count_self: bool = False
+) -> Tensor:
     """Sums over the keys of every query, from which :func:`affinity_terms` makes the loss.
 
     Args:
         logits (Tensor): (B, N, h, w) or (B, N, N), as for :func:`affinity_loss`.
         label (Tensor): (B, N).
         clamped_bce (bool): As for :func:`affinity_loss`. Default: False.
+        count_self (bool): As for :func:`affinity_loss`. Default: False.
 
     Returns:
         Tensor: (4, B, N), float32 (float64 for such logits), with p = sigmoid(logits): p of the
-        query's companions without itself, all p, 1 - p of other classes, cross entropies.
+        query's companions, all p, 1 - p of other classes, cross entropies.
 
     Raises:
         TypeError: If ``logits`` are not floating point.
@@ -130,8 +149,8 @@ def affinity_sums(logits: Tensor, label: Tensor, clamped_bce: bool = False) -> T
     """
     _check(logits, label)
     if is_exporting():
-        return affinity_sums_reference(logits, label, clamped_bce)
-    return _AffinitySums.apply(logits.flatten(2), label, clamped_bce)
+        return affinity_sums_reference(logits, label, clamped_bce, count_self)
+    return _AffinitySums.apply(logits.flatten(2), label, clamped_bce, count_self)
 
 
 def _check(logits: Tensor, label: Tensor) -> None:
@@ -146,7 +165,11 @@ def _check(logits: Tensor, label: Tensor) -> None:
 
 
 def affinity_terms(
-    sums: Tensor, label: Tensor, empty_rows: str = "clamp", clamped_bce: bool = False
+    sums: Tensor,
+    label: Tensor,
+    empty_rows: str = "clamp",
+    clamped_bce: bool = False,
+    count_self: bool = False,
 ) -> Tensor:
     """The terms of :func:`affinity_loss` from the sums of :func:`affinity_sums`.
 
@@ -155,6 +178,7 @@ def affinity_terms(
         label (Tensor): (B, N).
         empty_rows (str): As for :func:`affinity_loss`. Default: 'clamp'.
         clamped_bce (bool): As for :func:`affinity_loss`. Default: False.
+        count_self (bool): As for :func:`affinity_loss`, and as the sums were made. Default: False.
 
     Returns:
         Tensor: Unary, recall, specificity and precision terms, (4,).
@@ -166,11 +190,10 @@ def affinity_terms(
     mine, total, others, bce = sums.unbind()
     positions = label.shape[1]
     ordered = label.sort(dim=1).values
-    # Companions of each position; by sorting, since counting into bins would wait for the GPU.
-    companions = (
-        torch.searchsorted(ordered, label, right=True) - torch.searchsorted(ordered, label) - 1
-    )
-    strangers = positions - 1 - companions
+    # Positions of each one's class; by sorting, since counting into bins would wait for the GPU.
+    alike = torch.searchsorted(ordered, label, right=True) - torch.searchsorted(ordered, label)
+    companions = alike if count_self else alike - 1
+    strangers = positions - alike
 
     def loss(numerator: Tensor, denominator: Tensor, group: Tensor) -> Tensor:
         # Emptiness is a matter of counts; a sum may also be zero because all p of it are.
@@ -203,7 +226,12 @@ def _minus_log(ratio: Tensor, clamped_bce: bool) -> Tensor:
 
 
 def add_affinity_sums(
-    sums: Tensor, logits: Tensor, label: Tensor, first_key: int, clamped_bce: bool
+    sums: Tensor,
+    logits: Tensor,
+    label: Tensor,
+    first_key: int,
+    clamped_bce: bool,
+    count_self: bool,
 ) -> None:
     """Add some keys' part to the sums of :func:`affinity_sums`, in place.
 
@@ -213,11 +241,14 @@ def add_affinity_sums(
         label (Tensor): (B, N).
         first_key (int): Position of the first key.
         clamped_bce (bool): As for :func:`affinity_loss`.
+        count_self (bool): As for :func:`affinity_loss`.
     """
     if runs_triton(logits):
         from .affinity_loss_triton import add_affinity_sums_triton
 
-        add_affinity_sums_triton(sums, logits, label, first_key, LARGEST_LOSS, clamped_bce)
+        add_affinity_sums_triton(
+            sums, logits, label, first_key, LARGEST_LOSS, clamped_bce, count_self
+        )
         return
     for block in _blocks(logits, label, first_key):
         z = block.of(logits).to(sums.dtype)
@@ -227,14 +258,21 @@ def add_affinity_sums(
         else:
             bce = F.softplus(torch.where(block.same, -z, z))
         mine = p * block.same
-        mine.diagonal(block.diagonal).zero_()
+        if not count_self:
+            mine.diagonal(block.diagonal).zero_()
         others = (1 - p).masked_fill_(block.same, 0)
         for total, x in zip(sums, (mine, p, others, bce), strict=True):
             total[block.image, block.queries] += x.sum(block.key_dim)
 
 
 def affinity_sums_gradient(
-    grad: Tensor, logits: Tensor, label: Tensor, first_key: int, clamped_bce: bool, out: Tensor
+    grad: Tensor,
+    logits: Tensor,
+    label: Tensor,
+    first_key: int,
+    clamped_bce: bool,
+    count_self: bool,
+    out: Tensor,
 ) -> None:
     """Fill ``out`` with the gradient of some keys' logits.
 
@@ -244,13 +282,14 @@ def affinity_sums_gradient(
         label (Tensor): (B, N).
         first_key (int): Position of the first key.
         clamped_bce (bool): As for :func:`affinity_loss`.
+        count_self (bool): As for :func:`affinity_loss`.
         out (Tensor): As ``logits``.
     """
     if runs_triton(logits):
         from .affinity_loss_triton import affinity_sums_gradient_triton
 
         affinity_sums_gradient_triton(
-            grad, logits, label, first_key, SMALLEST_VARIANCE, clamped_bce, out
+            grad, logits, label, first_key, SMALLEST_VARIANCE, clamped_bce, count_self, out
         )
         return
     for block in _blocks(logits, label, first_key):
@@ -260,7 +299,8 @@ def affinity_sums_gradient(
         p = block.of(logits).to(grad.dtype).sigmoid()
         variance = (1 - p).mul_(p)
         slope = torch.where(block.same, of_mine + of_total, of_total - of_others)
-        slope.diagonal(block.diagonal).sub_(of_mine.expand_as(slope).diagonal(block.diagonal))
+        if not count_self:
+            slope.diagonal(block.diagonal).sub_(of_mine.expand_as(slope).diagonal(block.diagonal))
         error = p.sub_(block.same.to(p))
         if clamped_bce:
             error.mul_((variance / SMALLEST_VARIANCE).clamp_(max=1))
@@ -302,29 +342,32 @@ def _blocks(logits: Tensor, label: Tensor, first_key: int) -> Iterator[_Block]:
             )
 
 
-def _forward(logits: Tensor, label: Tensor, clamped_bce: bool) -> Tensor:
+def _forward(logits: Tensor, label: Tensor, clamped_bce: bool, count_self: bool) -> Tensor:
     sums = logits.new_zeros((4, *label.shape), dtype=accumulation_dtype(logits))
-    add_affinity_sums(sums, logits, label, 0, clamped_bce)
+    add_affinity_sums(sums, logits, label, 0, clamped_bce, count_self)
     return sums
 
 
-def _backward(grad: Tensor, logits: Tensor, label: Tensor, clamped_bce: bool) -> Tensor:
+def _backward(
+    grad: Tensor, logits: Tensor, label: Tensor, clamped_bce: bool, count_self: bool
+) -> Tensor:
     out = torch.empty_like(logits)
-    affinity_sums_gradient(grad, logits, label, 0, clamped_bce, out)
+    affinity_sums_gradient(grad, logits, label, 0, clamped_bce, count_self, out)
     return out
 
 
 class _AffinitySums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, label, clamped_bce):
-        ctx.clamped_bce = clamped_bce
+    def forward(ctx, logits, label, clamped_bce, count_self):
+        ctx.options = clamped_bce, count_self
         ctx.save_for_backward(logits, label)
-        return _affinity_sums(logits, label, clamped_bce)
+        return _affinity_sums(logits, label, clamped_bce, count_self)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        return _affinity_sums_backward(grad, *ctx.saved_tensors, ctx.clamped_bce), None, None
+        grad = _affinity_sums_backward(grad, *ctx.saved_tensors, *ctx.options)
+        return grad, None, None, None
 
 
 if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not look inside
@@ -332,21 +375,24 @@ if hasattr(torch.library, "custom_op"):  # torch >= 2.4: torch.compile does not 
         "mmseg_papers::affinity_sums",
         _forward,
         mutates_args=(),
-        schema="(Tensor logits, Tensor label, bool clamped_bce) -> Tensor",
+        schema="(Tensor logits, Tensor label, bool clamped_bce, bool count_self) -> Tensor",
     )
     _affinity_sums_backward = torch.library.custom_op(
         "mmseg_papers::affinity_sums_backward",
         _backward,
         mutates_args=(),
-        schema="(Tensor grad, Tensor logits, Tensor label, bool clamped_bce) -> Tensor",
+        schema=(
+            "(Tensor grad, Tensor logits, Tensor label, bool clamped_bce, bool count_self)"
+            " -> Tensor"
+        ),
     )
 
     @_affinity_sums.register_fake
-    def _(logits, label, clamped_bce):
+    def _(logits, label, clamped_bce, count_self):
         return logits.new_empty((4, *label.shape), dtype=accumulation_dtype(logits))
 
     @_affinity_sums_backward.register_fake
-    def _(grad, logits, label, clamped_bce):
+    def _(grad, logits, label, clamped_bce, count_self):
         return torch.empty_like(logits)
 
 else:

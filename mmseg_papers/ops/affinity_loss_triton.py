@@ -45,6 +45,7 @@ def _sums_kernel(
     stride_q,
     LARGEST: tl.constexpr,
     CLAMPED: tl.constexpr,
+    COUNT_SELF: tl.constexpr,
     BLOCK_KEYS: tl.constexpr,
     BLOCK_QUERIES: tl.constexpr,
 ):
@@ -67,7 +68,10 @@ def _sums_kernel(
         else:
             wrong = tl.where(same, -z, z)
             cost = tl.maximum(wrong, 0.0) + tl.log(1 + tl.exp(-tl.abs(wrong)))
-        mine = _add(mine, p, inside & same & (itself == 0))
+        companion = inside & same
+        if not COUNT_SELF:
+            companion = companion & (itself == 0)
+        mine = _add(mine, p, companion)
         total = _add(total, p, inside)
         others = _add(others, 1 - p, inside & (same == 0))
         bce = _add(bce, cost, inside)
@@ -98,6 +102,7 @@ def _gradient_kernel(
     out_stride_q,
     SMALLEST: tl.constexpr,
     CLAMPED: tl.constexpr,
+    COUNT_SELF: tl.constexpr,
     BLOCK_KEYS: tl.constexpr,
     BLOCK_QUERIES: tl.constexpr,
 ):
@@ -124,7 +129,10 @@ def _gradient_kernel(
     of_total = tl.load(grad + step, has_query, 0.0)[None, :]
     of_others = tl.load(grad + 2 * step, has_query, 0.0)[None, :]
     of_bce = tl.load(grad + 3 * step, has_query, 0.0)[None, :]
-    slope = of_total + tl.where(same, tl.where(itself, 0.0, of_mine), -of_others)
+    companion = same
+    if not COUNT_SELF:
+        companion = companion & (itself == 0)
+    slope = of_total + tl.where(companion, of_mine, 0.0) - tl.where(same, 0.0, of_others)
     variance = p * (1 - p)
     error = p - same.to(dtype)
     if CLAMPED:
@@ -141,6 +149,7 @@ def add_affinity_sums_triton(
     first_key: int,
     largest: float,
     clamped_bce: bool,
+    count_self: bool,
 ) -> None:
     """Add some keys' part to ``sums`` (4, B, N), in place."""
     images, keys, positions = logits.shape
@@ -158,6 +167,7 @@ def add_affinity_sums_triton(
             *logits.stride(),
             LARGEST=largest,
             CLAMPED=clamped_bce,
+            COUNT_SELF=count_self,
             BLOCK_KEYS=BLOCK_KEYS,
             BLOCK_QUERIES=BLOCK_QUERIES,
         )
@@ -170,6 +180,7 @@ def affinity_sums_gradient_triton(
     first_key: int,
     smallest: float,
     clamped_bce: bool,
+    count_self: bool,
     out: Tensor,
 ) -> None:
     """Fill ``out`` (B, keys, N) with the gradient of some keys' logits."""
@@ -191,6 +202,7 @@ def affinity_sums_gradient_triton(
             *out.stride(),
             SMALLEST=smallest,
             CLAMPED=clamped_bce,
+            COUNT_SELF=count_self,
             BLOCK_KEYS=BLOCK_KEYS,
             BLOCK_QUERIES=BLOCK_QUERIES,
         )

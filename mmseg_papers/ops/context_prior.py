@@ -104,6 +104,7 @@ def context_prior_and_sums_reference(
     eps: float = 1e-5,
     groups: int = 1,
     clamped_bce: bool = False,
+    count_self: bool = False,
 ) -> tuple[Tensor, Tensor, PriorStatistics]:
     """Plain form of :func:`context_prior_and_sums`, in one process."""
     x = F.conv2d(value, weight.to(value.dtype), groups=groups)
@@ -112,7 +113,8 @@ def context_prior_and_sums_reference(
     given = (None, None) if is_batch else statistics
     logits = F.batch_norm(x, *given, norm_weight, norm_bias, training=is_batch, eps=eps)
     used = PriorStatistics(*((mean, var) if is_batch else statistics), x[:, 0].numel())
-    return gather_context(value, logits), affinity_sums_reference(logits, label, clamped_bce), used
+    sums = affinity_sums_reference(logits, label, clamped_bce, count_self)
+    return gather_context(value, logits), sums, used
 
 
 def context_prior_and_sums(
@@ -125,6 +127,7 @@ def context_prior_and_sums(
     eps: float = 1e-5,
     groups: int = 1,
     clamped_bce: bool = False,
+    count_self: bool = False,
     process_group: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor, PriorStatistics]:
     """Context under a learned prior and what its affinity loss needs, for training.
@@ -145,6 +148,7 @@ def context_prior_and_sums(
         eps (float): Of the batch normalisation. Default: 1e-5.
         groups (int): Of the convolution. Default: 1.
         clamped_bce (bool): As for :func:`mmseg_papers.ops.affinity_loss`. Default: False.
+        count_self (bool): As for :func:`mmseg_papers.ops.affinity_loss`. Default: False.
         process_group (ProcessGroup, optional): Processes that share the statistics of the batch.
             Default: this one has its own.
 
@@ -172,12 +176,12 @@ def context_prior_and_sums(
             raise NotImplementedError("the plain form runs in one process; got a process_group")
         return context_prior_and_sums_reference(
             *(value, weight, norm_weight, norm_bias, label),
-            *(statistics, eps, groups, clamped_bce),
+            *(statistics, eps, groups, clamped_bce, count_self),
         )
     parameters = (weight, norm_weight, norm_bias, label, mean, var)
     with no_autocast(value):  # precisions are chosen within
         context, sums, mean, var, count = _Streamed.apply(
-            value, *parameters, eps, groups, clamped_bce, process_group
+            value, *parameters, eps, groups, clamped_bce, count_self, process_group
         )
     return context, sums, PriorStatistics(mean, var, count)
 
@@ -271,6 +275,7 @@ class _Streamed(torch.autograd.Function):
         eps,
         groups,
         clamped,
+        count_self,
         group,
     ):
         dtype = accumulation_dtype(value)
@@ -291,10 +296,10 @@ class _Streamed(torch.autograd.Function):
                 var[keys] = batch.mean((x - mean[keys, None]).square_().sum((0, 2)))
             logits = _normalise(x, mean, var, eps, keys)
             logits.mul_(norm_weight[keys, None]).add_(norm_bias[keys, None])
-            add_affinity_sums(sums, logits, label, keys.start, clamped)
+            add_affinity_sums(sums, logits, label, keys.start, clamped, count_self)
             _add_product(context, flat[:, :, keys], logits.sigmoid_(), 1 / positions)
         ctx.save_for_backward(value, weight, norm_weight, norm_bias, label, mean, var)
-        ctx.options = eps, groups, clamped
+        ctx.options = eps, groups, clamped, count_self
         ctx.batch = batch if is_batch else None
         # A count that is a tensor, too, or it would hold the node that holds it.
         counted = [batch.count] if isinstance(batch.count, Tensor) else []
@@ -306,7 +311,7 @@ class _Streamed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_context, grad_sums, *_):
         with no_autocast(grad_context):
-            return *_gradients(ctx, grad_context, grad_sums), *(None,) * 7
+            return *_gradients(ctx, grad_context, grad_sums), *(None,) * 8
 
 
 def _normalise(x: Tensor, mean: Tensor, var: Tensor, eps: float, keys: slice) -> Tensor:
@@ -316,7 +321,7 @@ def _normalise(x: Tensor, mean: Tensor, var: Tensor, eps: float, keys: slice) ->
 def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ...]:
     """Of value, weight, norm_weight and norm_bias."""
     value, weight, norm_weight, norm_bias, label, mean, var = ctx.saved_tensors
-    eps, groups, clamped = ctx.options
+    eps, groups, clamped, count_self = ctx.options
     dtype = accumulation_dtype(value)
     flat = value.flatten(2)
     of_context = grad_context.flatten(2)
@@ -327,7 +332,7 @@ def _gradients(ctx, grad_context: Tensor, grad_sums: Tensor) -> tuple[Tensor, ..
         x = _normalise(_scores(flat[:, channels], weight[keys]), mean, var, eps, keys)
         logits = x * norm_weight[keys, None] + norm_bias[keys, None]
         grad = torch.empty_like(logits)
-        affinity_sums_gradient(grad_sums, logits, label, keys.start, clamped, grad)
+        affinity_sums_gradient(grad_sums, logits, label, keys.start, clamped, count_self, grad)
         prior = logits.sigmoid_()
         # Divided by the positions after the products: float16 has no digits for it before.
         alpha = 1 / len(weight)

@@ -39,12 +39,15 @@ def inputs(size, memory_format=torch.contiguous_format, dtype=torch.float64, sca
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 @pytest.mark.parametrize("empty_rows", ["clamp", "skip"])
 @pytest.mark.parametrize("clamped_bce", [False, True])
+@pytest.mark.parametrize("count_self", [False, True])
 @pytest.mark.parametrize("block_bytes", [1, 200, 1 << 19])
-def test_value_and_gradient(size, memory_format, empty_rows, clamped_bce, block_bytes, monkeypatch):
+def test_value_and_gradient(
+    size, memory_format, empty_rows, clamped_bce, count_self, block_bytes, monkeypatch
+):
     monkeypatch.setattr(module(), "BLOCK_BYTES", block_bytes)
     logits, label = inputs(size, memory_format)
-    ours = affinity_loss(logits, label, empty_rows, clamped_bce)
-    plain = affinity_loss_reference(logits, label, empty_rows, clamped_bce)
+    ours = affinity_loss(logits, label, empty_rows, clamped_bce, count_self)
+    plain = affinity_loss_reference(logits, label, empty_rows, clamped_bce, count_self)
     torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
     upstream = torch.rand(4, dtype=torch.float64)
     (a,) = torch.autograd.grad(ours, logits, upstream)
@@ -77,6 +80,20 @@ def test_empty_rows_cost_a_constant_and_have_no_gradient():
         assert skip[empty].tolist() == [0.0] * len(empty)
         (grad,) = torch.autograd.grad(clamp[empty].sum(), logits)
         assert grad.abs().max() == 0
+
+
+def test_the_papers_equations():
+    """Recall, specificity and precision of every row, with every position its own companion."""
+    prior = torch.rand(5, 5, dtype=torch.float64) * 0.8 + 0.1  # queries, keys
+    label = torch.tensor([0, 0, 1, 2, 0])
+    ideal = (label[:, None] == label).double()
+    recall = (ideal * prior).sum(1) / ideal.sum(1)
+    specificity = ((1 - ideal) * (1 - prior)).sum(1) / (1 - ideal).sum(1)
+    precision = (ideal * prior).sum(1) / prior.sum(1)
+    unary = torch.nn.functional.binary_cross_entropy(prior, ideal)
+    expected = [unary, *(-x.log().mean() for x in (recall, specificity, precision))]
+    terms = affinity_loss(prior.T.logit()[None], label[None], count_self=True)
+    torch.testing.assert_close(terms, torch.stack(expected))
 
 
 def test_a_fresh_prior():
@@ -147,9 +164,9 @@ def test_nothing_but_the_gradient_is_as_large_as_the_prior(monkeypatch):
     logits = logits.detach()
     sums = torch.zeros(4, 2, 64)
     with LargeResults(logits.numel() // 2) as ours:
-        add_affinity_sums(sums, logits.flatten(2), label, 0, False)
+        add_affinity_sums(sums, logits.flatten(2), label, 0, False, False)
         out = torch.empty(2, 64, 64)
-        affinity_sums_gradient(sums, logits.flatten(2), label, 0, False, out)
+        affinity_sums_gradient(sums, logits.flatten(2), label, 0, False, False, out)
     assert ours.storages <= {out.data_ptr(), logits.data_ptr()}
     with LargeResults(logits.numel() // 2) as plain:
         affinity_loss_reference(logits, label)
@@ -194,10 +211,10 @@ def test_compiles_without_a_graph_break():
 def test_operators_are_registered_as_torch_wants(memory_format):
     logits, label = inputs((2, 3), memory_format)
     logits = logits.detach().flatten(2)
-    torch.library.opcheck(torch.ops.mmseg_papers.affinity_sums, (logits, label, False))
+    torch.library.opcheck(torch.ops.mmseg_papers.affinity_sums, (logits, label, False, True))
     grad = torch.randn(4, *label.shape, dtype=torch.float64)
     torch.library.opcheck(
-        torch.ops.mmseg_papers.affinity_sums_backward, (grad, logits, label, False)
+        torch.ops.mmseg_papers.affinity_sums_backward, (grad, logits, label, False, True)
     )
 
 
@@ -205,7 +222,9 @@ def test_operators_are_registered_as_torch_wants(memory_format):
 @pytest.mark.parametrize(("positions", "keys", "first"), [(70, 70, 0), (70, 40, 25), (1, 1, 0)])
 @pytest.mark.parametrize("by_query", [False, True])
 @pytest.mark.parametrize("clamped_bce", [False, True])
-def test_kernels_in_the_interpreter(positions, keys, first, by_query, clamped_bce):
+@pytest.mark.parametrize("count_self", [False, True])
+def test_kernels_in_the_interpreter(positions, keys, first, by_query, clamped_bce, count_self):
+    options = clamped_bce, count_self
     kernels = importlib.import_module("mmseg_papers.ops.affinity_loss_triton")
     logits = torch.randn(2, keys, positions, dtype=torch.float64)
     if by_query:  # as in channels_last
@@ -213,13 +232,13 @@ def test_kernels_in_the_interpreter(positions, keys, first, by_query, clamped_bc
     label = torch.randint(0, 3, (2, positions))
     expected = torch.rand(4, 2, positions, dtype=torch.float64)
     sums = expected.clone()
-    add_affinity_sums(expected, logits, label, first, clamped_bce)
-    kernels.add_affinity_sums_triton(sums, logits, label, first, 100.0, clamped_bce)
+    add_affinity_sums(expected, logits, label, first, *options)
+    kernels.add_affinity_sums_triton(sums, logits, label, first, 100.0, *options)
     torch.testing.assert_close(sums, expected, rtol=1e-9, atol=1e-12)
     grad = torch.randn_like(sums)
     expected, out = torch.full_like(logits, 9), torch.full_like(logits, 99)
-    affinity_sums_gradient(grad, logits, label, first, clamped_bce, expected)
-    kernels.affinity_sums_gradient_triton(grad, logits, label, first, 1e-12, clamped_bce, out)
+    affinity_sums_gradient(grad, logits, label, first, *options, expected)
+    kernels.affinity_sums_gradient_triton(grad, logits, label, first, 1e-12, *options, out)
     torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -227,11 +246,13 @@ def test_kernels_in_the_interpreter(positions, keys, first, by_query, clamped_bc
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 @pytest.mark.parametrize("clamped_bce", [False, True])
-def test_cuda(dtype, memory_format, clamped_bce):
+@pytest.mark.parametrize("count_self", [False, True])
+def test_cuda(dtype, memory_format, clamped_bce, count_self):
+    options = dict(clamped_bce=clamped_bce, count_self=count_self)
     logits, label = inputs((9, 11), memory_format, dtype)
-    expected = affinity_loss(logits, label, clamped_bce=clamped_bce)
+    expected = affinity_loss(logits, label, **options)
     on_gpu = logits.detach().cuda().requires_grad_()
-    ours = affinity_loss(on_gpu, label.cuda(), clamped_bce=clamped_bce)
+    ours = affinity_loss(on_gpu, label.cuda(), **options)
     torch.testing.assert_close(ours.cpu(), expected, rtol=1e-4, atol=1e-5)
     (a,) = torch.autograd.grad(ours.sum(), on_gpu, retain_graph=True)
     (b,) = torch.autograd.grad(expected.sum(), logits)

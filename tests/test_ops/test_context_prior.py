@@ -87,7 +87,9 @@ def test_inference(size, channels, groups, memory_format, chunk_bytes, monkeypat
 @pytest.mark.parametrize(("size", "channels", "groups"), CASES)
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 @pytest.mark.parametrize("chunk_bytes", CHUNKS)
-@pytest.mark.parametrize("clamped_bce", [False, True])
+@pytest.mark.parametrize(
+    "of_loss", [{}, dict(clamped_bce=True), dict(count_self=True)], ids=["", "clamped", "self"]
+)
 @pytest.mark.parametrize("has_statistics", [False, True])
 def test_training(
     size,
@@ -95,7 +97,7 @@ def test_training(
     groups,
     memory_format,
     chunk_bytes,
-    clamped_bce,
+    of_loss,
     has_statistics,
     device,
     monkeypatch,
@@ -108,7 +110,7 @@ def test_training(
     statistics = None
     if has_statistics:
         statistics = tuple((torch.rand(2, positions, dtype=torch.float64) + 0.1).to(device))
-    options = dict(statistics=statistics, groups=groups, clamped_bce=clamped_bce)
+    options = dict(statistics=statistics, groups=groups, **of_loss)
     *ours, used = context_prior_and_sums(*tensors, label, **options)
     *plain, expected = context_prior_and_sums_reference(*tensors, label, **options)
     for a, b in zip((*ours, *used[:2]), (*plain, *expected[:2]), strict=True):

@@ -247,6 +247,7 @@ class CPHead(BaseDecodeHead):
             eps=norm.eps,
             groups=conv.groups,
             clamped_bce=loss.clamped_bce,
+            count_self=loss.count_self,
             process_group=sync_group(norm),
         )
         if norm.training:

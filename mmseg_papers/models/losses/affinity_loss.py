@@ -42,6 +42,9 @@ class AffinityLoss(nn.Module):
         clamped_bce (bool): Compute logarithms from probabilities, as the authors, instead of from
             logits, which works in mixed precision and keeps the gradient of wrong logits beyond
             about 17. Default: False.
+        count_self (bool): Whether a position is its own companion in recall and precision, as in
+            the paper's equations, instead of in the denominator of precision only, as in the
+            authors' code. Default: False.
         loss_weight (float): Factor of the whole loss. Default: 1.
         loss_name (str): Name in the log; begins with ``loss_``. Default: 'loss_prior'.
 
@@ -55,6 +58,7 @@ class AffinityLoss(nn.Module):
         global_weight: float = 1.0,
         empty_rows: str = "clamp",
         clamped_bce: bool = False,
+        count_self: bool = False,
         loss_weight: float = 1.0,
         loss_name: str = "loss_prior",
     ) -> None:
@@ -65,6 +69,7 @@ class AffinityLoss(nn.Module):
         self.global_weight = global_weight
         self.empty_rows = empty_rows
         self.clamped_bce = clamped_bce
+        self.count_self = count_self
         self.loss_weight = loss_weight
         self.loss_name = loss_name
 
@@ -79,7 +84,8 @@ class AffinityLoss(nn.Module):
         Returns:
             Tensor: ().
         """
-        return self.from_sums(affinity_sums(logits, label, self.clamped_bce), label)
+        sums = affinity_sums(logits, label, self.clamped_bce, self.count_self)
+        return self.from_sums(sums, label)
 
     def from_sums(self, sums: Tensor, label: Tensor) -> Tensor:
         """Loss of a prior that was never held as a whole.
@@ -91,6 +97,6 @@ class AffinityLoss(nn.Module):
         Returns:
             Tensor: ().
         """
-        terms = affinity_terms(sums, label, self.empty_rows, self.clamped_bce)
+        terms = affinity_terms(sums, label, self.empty_rows, self.clamped_bce, self.count_self)
         loss = self.unary_weight * terms[0] + self.global_weight * terms[1:].sum()
         return self.loss_weight * loss

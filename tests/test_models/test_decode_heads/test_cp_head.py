@@ -118,10 +118,16 @@ def test_hooked_layers_are_called(part):
 @pytest.mark.parametrize("memory_format", LAYOUTS)
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("momentum", [0.1, None])
-def test_streamed_training_equals_the_whole_prior(groups, memory_format, frozen, momentum):
-    plain = unsettled(head(groups=groups)).double()
+@pytest.mark.parametrize("count_self", [False, True])
+def test_streamed_training_equals_the_whole_prior(
+    groups, memory_format, frozen, momentum, count_self
+):
+    options = dict(
+        groups=groups, loss_prior_decode=dict(type="AffinityLoss", count_self=count_self)
+    )
+    plain = unsettled(head(**options)).double()
     plain.prior_conv.norm.momentum = momentum
-    streamed = head(groups=groups, stream_training=True).double()
+    streamed = head(**options, stream_training=True).double()
     streamed.load_state_dict(plain.state_dict(), strict=True)
     streamed.prior_conv.norm.momentum = momentum
     x, labels = torch.randn(3, 8, *SIZE, dtype=torch.float64), samples(3)

@@ -22,7 +22,9 @@ def test_weights():
     torch.testing.assert_close(AffinityLoss()(logits, label), terms.sum())
 
 
-@pytest.mark.parametrize("options", [dict(empty_rows="skip"), dict(clamped_bce=True)])
+@pytest.mark.parametrize(
+    "options", [dict(empty_rows="skip"), dict(clamped_bce=True), dict(count_self=True)]
+)
 def test_options_reach_the_operation(options):
     logits, label = inputs()
     label[0, 1], label[1, 0] = label[0, 0] + 1, 77
