@@ -27,6 +27,10 @@ ARCHS: dict[str, tuple[int, tuple[int, int], tuple[int, int, int], int]] = {
 }
 UPSAMPLE_MODES = ("bilinear", "nearest")
 FUSION_SCOPES = ("all", "across", "final")
+#: What comes first where a coarse stream joins a fine one.
+FUSION_ORDERS = ("conv", "upsample")
+#: The streams that a new one is made of.
+NEW_STREAM_SOURCES = ("lowest", "all")
 STRIDE = 32
 
 
@@ -82,6 +86,63 @@ def make_extra(
     return extra
 
 
+def conv_norm(
+    in_channels: int, out_channels: int, conv_cfg: dict | None, norm_cfg: dict, **kwargs
+) -> nn.Sequential:
+    """A convolution without bias and its norm."""
+    return nn.Sequential(
+        build_conv_layer(conv_cfg, in_channels, out_channels, bias=False, **kwargs),
+        build_norm_layer(norm_cfg, out_channels)[1],
+    )
+
+
+def strided_convs(
+    in_channels: int, out_channels: int, steps: int, conv_cfg: dict | None, norm_cfg: dict
+) -> nn.Sequential:
+    """3x3 convs that halve a stream ``steps`` times; all but the last keep channels, with ReLU."""
+    cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, kernel_size=3, stride=2, padding=1)
+    halvings = [conv_norm(in_channels, in_channels, **cfgs) for _ in range(steps - 1)]
+    for halving in halvings:
+        halving.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*halvings, conv_norm(in_channels, out_channels, **cfgs))
+
+
+class NewStream(nn.Module):
+    """A stream made of all finer ones, as in the paper (TPAMI section 3.2).
+
+    Args:
+        in_channels (Sequence[int]): Channels of the finer streams, finest first.
+        out_channels (int): Its own.
+        conv_cfg (dict, optional): Of the convs.
+        norm_cfg (dict): Of the norms.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int,
+        conv_cfg: dict | None,
+        norm_cfg: dict,
+    ) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            strided_convs(channels, out_channels, len(in_channels) - r, conv_cfg, norm_cfg)
+            for r, channels in enumerate(in_channels)
+        )
+
+    def forward(self, streams: Sequence[Tensor]) -> Tensor:
+        """Sum of the streams at half the size of the lowest, with ReLU.
+
+        Args:
+            streams (Sequence[Tensor]): (N, C_r, H_r, W_r), H_r = ceil(H_0 / 2^r).
+
+        Returns:
+            Tensor: (N, out_channels, h, w).
+        """
+        maps = [conv(stream) for conv, stream in zip(self.convs, streams, strict=True)]
+        return upsample_add(maps, maps[0].shape[2:], relu=True)
+
+
 class MultiResolutionModule(HRModule):
     """Parallel branches and their exchange (TPAMI section 3.2, "multi-resolution convolution").
 
@@ -94,6 +155,7 @@ class MultiResolutionModule(HRModule):
         align_corners (bool): For bilinear resizing.
         upsample_cfg (dict, optional): As for :class:`HighResolutionNet`.
         fuse (bool): False leaves the exchange out, parameters included (TPAMI table 12).
+        upsample_first (bool): Whether a coarse map is resized before its 1x1 conv.
         *args, **kwargs: As ``mmseg.models.backbones.hrnet.HRModule``.
     """
 
@@ -104,9 +166,11 @@ class MultiResolutionModule(HRModule):
         align_corners: bool = False,
         upsample_cfg: dict | None = None,
         fuse: bool = True,
+        upsample_first: bool = False,
         **kwargs,
     ) -> None:
         self.fuse = fuse
+        self.upsample_first = upsample_first
         self.upsample_cfg = upsample_cfg
         super().__init__(*args, **kwargs)
         self.upsample_mode = upsample_mode
@@ -126,26 +190,14 @@ class MultiResolutionModule(HRModule):
         if source == target:
             return None
         in_channels, out_channels = self.in_channels[source], self.in_channels[target]
-        if source > target:
-            exchange = self._conv_norm(in_channels, out_channels, kernel_size=1)
-            if self.upsample_cfg is not None:
-                scale_factor = 2 ** (source - target)
-                exchange.append(build_upsample(self.upsample_cfg, out_channels, scale_factor))
-            return exchange
-        steps = [
-            self._conv_norm(in_channels, in_channels, kernel_size=3, stride=2, padding=1)
-            for _ in range(target - source - 1)
-        ]
-        for step in steps:
-            step.append(nn.ReLU(inplace=True))
-        steps.append(self._conv_norm(in_channels, out_channels, kernel_size=3, stride=2, padding=1))
-        return nn.Sequential(*steps)
-
-    def _conv_norm(self, in_channels: int, out_channels: int, **kwargs) -> nn.Sequential:
-        return nn.Sequential(
-            build_conv_layer(self.conv_cfg, in_channels, out_channels, bias=False, **kwargs),
-            build_norm_layer(self.norm_cfg, out_channels)[1],
-        )
+        cfgs = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg)
+        if source < target:
+            return strided_convs(in_channels, out_channels, target - source, **cfgs)
+        exchange = conv_norm(in_channels, out_channels, kernel_size=1, **cfgs)
+        if self.upsample_cfg is not None:
+            scale_factor = 2 ** (source - target)
+            exchange.append(build_upsample(self.upsample_cfg, out_channels, scale_factor))
+        return exchange
 
     def forward(self, x: Sequence[Tensor]) -> list[Tensor]:
         """Run the branches and fuse them.
@@ -160,16 +212,18 @@ class MultiResolutionModule(HRModule):
         x = [branch(stream) for branch, stream in zip(self.branches, x, strict=True)]
         if self.fuse_layers is None:
             return x
-        return [
-            upsample_add(
-                [x_j if f is None else f(x_j) for f, x_j in zip(exchanges, x, strict=True)],
-                x[i].shape[2:],
-                mode=self.upsample_mode,
-                align_corners=self.align_corners,
-                relu=True,
-            )
-            for i, exchanges in enumerate(self.fuse_layers)
-        ]
+        return [self._fuse(x, i) for i in range(len(self.fuse_layers))]
+
+    def _fuse(self, x: Sequence[Tensor], i: int) -> Tensor:
+        """What stream ``i`` becomes."""
+        size = x[i].shape[2:]
+        resizing = dict(mode=self.upsample_mode, align_corners=self.align_corners)
+        maps = []
+        for j, (exchange, x_j) in enumerate(zip(self.fuse_layers[i], x, strict=True)):
+            if j > i and self.upsample_first:
+                x_j = upsample_add([x_j], size, **resizing)
+            maps.append(x_j if exchange is None else exchange(x_j))
+        return upsample_add(maps, size, relu=True, **resizing)
 
 
 @MODELS.register_module()
@@ -181,8 +235,8 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
     authors' code, the resize mode is an option, a transition whose stream changes width reads that
     stream, weights that do not fit are refused, and ``train()`` returns the module.
 
-    Where the paper and the authors' code disagree we follow the code: 1x1 conv and BN run before
-    up-sampling, and a new stream starts from the lowest stream only.
+    Where the paper and the authors' code disagree the defaults are the code's: 1x1 conv and BN run
+    before up-sampling, and a new stream starts from the lowest stream only.
 
     Args:
         arch (str, optional): A published variant: w18_small_v1, w18_small_v2, w18, w32, w40, w44,
@@ -197,6 +251,12 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
         upsample_cfg (dict, optional): A registered layer that up-samples in the fusions, such as
             ``dict(type='carafe')``; where a size is not divisible, its output is resized to the
             exact one. Default: plain resizing.
+        fusion_order (str): What comes first where a coarse stream joins a fine one: ``'conv'``, as
+            in the authors' code, or ``'upsample'``, as in the paper. In evaluation both are the
+            same; in training BN sees other values. Default: ``'conv'``.
+        new_stream_from (str): ``'lowest'``: a new stream is made of the lowest one, as in the
+            authors' code and weights; ``'all'``: of all streams, as in the paper.
+            Default: ``'lowest'``.
         **kwargs: As ``mmseg``'s HRNet: ``in_channels``, ``norm_cfg``, ``norm_eval``, ``with_cp``,
             ``frozen_stages``, ``multiscale_output``, ``init_cfg`` and so on. ``zero_init_residual``
             changes nothing, as there.
@@ -223,6 +283,8 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
         align_corners: bool = False,
         fusion_scope: str = "all",
         upsample_cfg: dict | None = None,
+        fusion_order: str = "conv",
+        new_stream_from: str = "lowest",
         **kwargs,
     ) -> None:
         if (arch is None) == (extra is None):
@@ -233,9 +295,15 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
         for option, value, allowed in (
             ("upsample_mode", upsample_mode, UPSAMPLE_MODES),
             ("fusion_scope", fusion_scope, FUSION_SCOPES),
+            ("fusion_order", fusion_order, FUSION_ORDERS),
+            ("new_stream_from", new_stream_from, NEW_STREAM_SOURCES),
         ):
             if value not in allowed:
                 raise ValueError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
+        if upsample_cfg is not None and fusion_order == "upsample":
+            raise ValueError(
+                "upsample_cfg works after the convs; it needs fusion_order='conv', got 'upsample'"
+            )
         for cfg in (kwargs.get("conv_cfg"), kwargs.get("norm_cfg")):
             require_layer(cfg)
         # HRNet's constructor builds the stages, so what they read is set before it runs.
@@ -243,7 +311,15 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
         self.align_corners = align_corners
         self.fusion_scope = fusion_scope
         self.upsample_cfg = upsample_cfg
+        self.fusion_order = fusion_order
+        self.new_stream_from = new_stream_from
         super().__init__(extra=extra if arch is None else arch_to_extra(arch), **kwargs)
+
+    def _make_transition_layer(self, before: list[int], after: list[int]) -> nn.ModuleList:
+        transition = super()._make_transition_layer(before, after)
+        if self.new_stream_from == "all":
+            transition[-1] = NewStream(before, after[-1], self.conv_cfg, self.norm_cfg)
+        return transition
 
     def _make_stage(
         self, layer_config: dict, in_channels: list[int], multiscale_output: bool = True
@@ -269,6 +345,7 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
                     upsample_cfg=self.upsample_cfg,
                     fuse=self.fusion_scope == "all"
                     or (is_last and (is_last_stage or self.fusion_scope == "across")),
+                    upsample_first=self.fusion_order == "upsample",
                 )
             )
         return Sequential(*modules), in_channels
@@ -309,11 +386,9 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
             (self.transition3, self.stage4),
         ):
             lowest = len(streams) - 1  # a new stream starts from it
-            sources = [streams[min(r, lowest)] for r in range(len(transition))]
-            streams = stage(
-                [
-                    source if step is None else step(source)
-                    for step, source in zip(transition, sources, strict=True)
-                ]
-            )
+            entering = []
+            for r, step in enumerate(transition):
+                source = streams if isinstance(step, NewStream) else streams[min(r, lowest)]
+                entering.append(source if step is None else step(source))
+            streams = stage(entering)
         return streams

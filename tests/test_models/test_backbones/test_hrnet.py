@@ -6,7 +6,7 @@ from mmcv.cnn import fuse_conv_bn
 from mmseg.models.backbones import HRNet
 
 from mmseg_papers.models.backbones import HighResolutionNet
-from mmseg_papers.models.backbones.hrnet import ARCHS, arch_to_extra
+from mmseg_papers.models.backbones.hrnet import ARCHS, NewStream, arch_to_extra
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,41 @@ def test_fusion_scope(scope, fusions):
     assert net.conv1.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("upsample_mode", ["bilinear", "nearest"])
+def test_the_papers_order_of_a_fusion(upsample_mode):
+    """Enlarging and 1x1 convs commute in evaluation; BN sees other values in training."""
+    orders = ("conv", "upsample")
+    nets = [
+        HighResolutionNet(arch="w18_small_v1", upsample_mode=upsample_mode, fusion_order=order)
+        for order in orders
+    ]
+    nets[1].load_state_dict(nets[0].state_dict(), strict=True)
+    x = torch.rand(2, 3, 97, 141)
+    with torch.no_grad():
+        for a, b in zip(*(net.train()(x) for net in nets), strict=True):
+            assert a.shape == b.shape
+        a, b = (net.stage2[0].fuse_layers[0][1][1] for net in nets)
+        assert not torch.allclose(a.running_var, b.running_var, rtol=1e-3)
+        nets[1].load_state_dict(nets[0].state_dict(), strict=True)
+        for a, b in zip(*(net.eval()(x) for net in nets), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_new_streams_from_all_as_in_the_paper(small):
+    net = HighResolutionNet(arch="w18_small_v1", new_stream_from="all").train()
+    assert not isinstance(small.transition3[3], NewStream)
+    strides = [2 ** len(convs) for convs in net.transition3[3].convs]
+    assert strides == [8, 4, 2]
+    streams = [torch.rand(2, 16 * 2**r, -(-25 // 2**r), -(-36 // 2**r)) for r in range(3)]
+    new = net.transition3[3](streams)
+    by_hand = sum(f(y) for f, y in zip(net.transition3[3].convs, streams, strict=True)).relu()
+    torch.testing.assert_close(new, by_hand)
+    maps = net(torch.rand(2, 3, 97, 141))
+    assert [tuple(y.shape[2:]) for y in maps] == [(25, 36), (13, 18), (7, 9), (4, 5)]
+    sum(y.square().mean() for y in maps).backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
 def test_a_stream_that_changes_width_reads_itself():
     """mmseg feeds every changed stream from the lowest one, of another size."""
     extra = arch_to_extra("w18_small_v1")
@@ -130,6 +165,12 @@ def test_gradients_reach_every_parameter(with_cp):
         (dict(), "exactly one of arch and extra"),
         (dict(arch="w18", extra=arch_to_extra("w18")), "exactly one of arch and extra"),
         (dict(arch="w18", upsample_mode="bicubic"), "upsample_mode must be one of bilinear, near"),
+        (dict(arch="w18", fusion_order="resize"), "fusion_order must be one of conv, upsample"),
+        (dict(arch="w18", new_stream_from="both"), "new_stream_from must be one of lowest, all"),
+        (
+            dict(arch="w18", fusion_order="upsample", upsample_cfg=dict(type="nearest")),
+            "upsample_cfg works after the convs.*got 'upsample'",
+        ),
         (dict(arch="w18", fusion_scope="none"), "fusion_scope must be one of all, across, final"),
     ],
 )
