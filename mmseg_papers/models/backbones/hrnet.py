@@ -317,7 +317,12 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
 
     def _make_transition_layer(self, before: list[int], after: list[int]) -> nn.ModuleList:
         transition = super()._make_transition_layer(before, after)
-        if self.new_stream_from == "all":
+        if self.new_stream_from == "all" and len(after) > len(before):
+            if len(after) > len(before) + 1:
+                raise ValueError(
+                    "new_stream_from='all' needs stages that add one stream at a time, but extra "
+                    f"has {len(after)} branches after {len(before)}"
+                )
             transition[-1] = NewStream(before, after[-1], self.conv_cfg, self.norm_cfg)
         return transition
 

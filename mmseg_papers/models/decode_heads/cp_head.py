@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -41,13 +43,17 @@ class CPHead(BaseDecodeHead):
         prior_size (int | tuple[int, int]): Height and width of the map: the crop's divided by the
             backbone's stride, rounded up.
         am_kernel_size (int): Kernel size of the aggregation, odd. Default: 11.
-        aggregation (dict, optional): Another layer that makes V, as in the paper's ablation, such
-            as ``dict(type='mmseg_papers.models.layers.ASPP', output_stride=8)``; it is given
-            ``in_channels``, ``prior_channels`` and ``norm_cfg``, and keeps height and width.
-            Default: None, :class:`mmseg_papers.models.layers.AggregationModule`.
+        aggregation (dict, optional): Another layer that makes V, as in the paper's ablation:
+            ``dict(type='mmseg_papers.models.layers.ASPP', output_stride=8)``,
+            ``dict(type='mmseg_papers.models.layers.PyramidPooling')`` or any that takes
+            ``in_channels``, ``out_channels`` or ``channels``, and ``norm_cfg``. Default: None,
+            :class:`mmseg_papers.models.layers.AggregationModule`.
         groups (int): Groups of the prior's convolution. Default: 1.
         mean_context (bool): Whether contexts are means over the positions, not sums. Default: True.
         context_convs (bool): Whether a 1x1 convolution follows each context. Default: True.
+        contexts (Sequence[str]): Which join the backbone's map: ``'intra'``, of the same class,
+            and ``'inter'``, of the others; one of them alone is the paper's ablation.
+            Default: both.
         output_stride (int): The backbone's; it serves to name the crop in error messages.
             Default: 8.
         stream_training (bool): Never hold an N x N map in training either, at about the same time
@@ -58,9 +64,9 @@ class CPHead(BaseDecodeHead):
             ``dropout_ratio``, ``loss_decode``, ``sampler`` and so on.
 
     Raises:
-        ValueError: If ``prior_size``, ``groups``, ``am_kernel_size``, ``aggregation`` or
-            ``norm_cfg`` are not as described, ``conv_cfg`` or ``act_cfg`` asks for other layers, or
-            ``stream_training`` meets a norm other than batch normalisation or a loss other than
+        ValueError: If ``prior_size``, ``groups``, ``am_kernel_size``, ``aggregation``, ``contexts``
+            or ``norm_cfg`` are not as described, ``conv_cfg`` or ``act_cfg`` asks for other layers,
+            or ``stream_training`` meets a norm other than batch normalisation or a loss other than
             ``AffinityLoss``.
     """
 
@@ -76,6 +82,7 @@ class CPHead(BaseDecodeHead):
         groups: int = 1,
         mean_context: bool = True,
         context_convs: bool = True,
+        contexts: Sequence[str] = ("intra", "inter"),
         output_stride: int = 8,
         stream_training: bool = False,
         loss_prior_decode: dict = dict(type="AffinityLoss"),  # noqa: B006  (never changed)
@@ -96,7 +103,10 @@ class CPHead(BaseDecodeHead):
                 f"groups must divide prior_channels={prior_channels} and the {positions} positions "
                 f"of prior_size={size}, got {groups}"
             )
+        if not contexts or not set(contexts) <= {"intra", "inter"}:
+            raise ValueError(f"contexts must be of 'intra' and 'inter', got {contexts!r}")
         self.prior_size = size
+        self.contexts = tuple(contexts)
         self.mean_context = mean_context
         self.output_stride = output_stride
         self.stream_training = stream_training
@@ -109,14 +119,13 @@ class CPHead(BaseDecodeHead):
         self.prior_conv = ConvModule(
             prior_channels, positions, 1, groups=groups, act_cfg=None, **norm
         )
-        self.intra_conv, self.inter_conv = (
-            ConvModule(prior_channels, prior_channels, 1, **norm)
-            if context_convs
-            else nn.Identity()
-            for _ in range(2)
-        )
+        for name in self.contexts:
+            conv = nn.Identity()
+            if context_convs:
+                conv = ConvModule(prior_channels, prior_channels, 1, **norm)
+            self.add_module(f"{name}_conv", conv)
         self.bottleneck = ConvModule(
-            in_channels + 2 * prior_channels, channels, 3, padding=1, **norm
+            in_channels + len(self.contexts) * prior_channels, channels, 3, padding=1, **norm
         )
         self.loss_prior_decode = MODELS.build(loss_prior_decode)
         if stream_training:
@@ -228,11 +237,12 @@ class CPHead(BaseDecodeHead):
         return x, self.aggregation(x)
 
     def _classify(self, x: Tensor, value: Tensor, context: Tensor) -> Tensor:
-        of_others = value.mean((2, 3), keepdim=True) - context
-        if not self.mean_context:
-            positions = self.prior_size[0] * self.prior_size[1]
-            context, of_others = context * positions, of_others * positions
-        maps = [x, self.intra_conv(context), self.inter_conv(of_others)]
+        maps = [x]
+        for name in self.contexts:
+            y = context if name == "intra" else value.mean((2, 3), keepdim=True) - context
+            if not self.mean_context:
+                y = y * (self.prior_size[0] * self.prior_size[1])
+            maps.append(self.get_submodule(f"{name}_conv")(y))
         return self.cls_seg(self.bottleneck(torch.cat(maps, dim=1)))
 
     def _streamed(self, value: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:

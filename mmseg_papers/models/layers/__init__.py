@@ -1,6 +1,6 @@
 """Building blocks that several models share."""
 
-from .aggregation import AggregationModule
+from .aggregation import AggregationModule, PyramidPooling
 from .aspp import ASPP, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_aggregation, build_upsample, require_layer, require_plain
@@ -40,6 +40,7 @@ __all__ = [
     "NormPReLU",
     "ObjectAttention",
     "PlainResidualStage",
+    "PyramidPooling",
     "RefineBlock",
     "ResidualConvUnit",
     "ResidualStage",

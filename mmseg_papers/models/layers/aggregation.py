@@ -1,9 +1,13 @@
-"""Aggregation of spatial information by separable convolutions."""
+"""Layers that gather what is around every position into one map."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from mmcv.cnn import ConvModule, build_norm_layer
 from mmengine.model import BaseModule
+from mmseg.models.decode_heads.psp_head import PPM
 from torch import Tensor, nn
 
 
@@ -77,3 +81,46 @@ class AggregationModule(BaseModule):
         """
         x = self.reduce_conv(x)
         return self.relu(self.norm(self.t2(self.t1(x)) + self.p2(self.p1(x))))
+
+
+class PyramidPooling(BaseModule):
+    """PSPNet's pyramid pooling module (arXiv:1612.01105) with the 3x3 convolution that reads it.
+
+    Args:
+        in_channels (int): Channels of the input.
+        channels (int): Channels of every pooled map and of the result.
+        pool_scales (Sequence[int]): Sides of the pooled maps. Default: (1, 2, 3, 6).
+        norm_cfg (dict): Default: ``dict(type='BN')``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        pool_scales: Sequence[int] = (1, 2, 3, 6),
+        norm_cfg: dict | None = dict(type="BN"),  # noqa: B006  (never changed)
+    ) -> None:
+        super().__init__()
+        self.pyramid = PPM(
+            pool_scales,
+            in_channels,
+            channels,
+            conv_cfg=None,
+            norm_cfg=norm_cfg,
+            act_cfg=dict(type="ReLU"),
+            align_corners=False,
+        )
+        self.bottleneck = ConvModule(
+            in_channels + len(pool_scales) * channels, channels, 3, padding=1, norm_cfg=norm_cfg
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gather the means of all regions.
+
+        Args:
+            x (Tensor): (N, in_channels, h, w).
+
+        Returns:
+            Tensor: (N, channels, h, w).
+        """
+        return self.bottleneck(torch.cat([x, *self.pyramid(x)], dim=1))

@@ -122,6 +122,17 @@ def test_new_streams_from_all_as_in_the_paper(small):
     assert all(p.grad is not None for p in net.parameters())
 
 
+def test_new_streams_come_one_at_a_time():
+    extra = arch_to_extra("w18_small_v1")
+    extra["stage3"] = {**extra["stage2"], "num_channels": (16, 32)}
+    with pytest.raises(ValueError, match=r"'all' needs stages .* 4 branches after 2"):
+        HighResolutionNet(extra=extra, new_stream_from="all")
+    extra["stage4"] = dict(extra["stage3"])
+    net = HighResolutionNet(extra=extra, new_stream_from="all").eval()
+    with torch.no_grad():
+        assert [tuple(y.shape[2:]) for y in net(torch.rand(1, 3, 64, 64))] == [(16, 16), (8, 8)]
+
+
 def test_a_stream_that_changes_width_reads_itself():
     """mmseg feeds every changed stream from the lowest one, of another size."""
     extra = arch_to_extra("w18_small_v1")

@@ -259,6 +259,8 @@ def test_refuses_another_size_with_the_cure(mode):
         (dict(groups=0), r"groups must divide .* got 0"),
         (dict(am_kernel_size=4), r"kernel_size .* odd.* got 4"),
         (dict(norm_cfg=None), "norm_cfg must name a norm layer"),
+        (dict(contexts=()), r"contexts must be of 'intra' and 'inter', got \(\)"),
+        (dict(contexts=("extra",)), r"contexts must be .* got \('extra',\)"),
         (dict(aggregation=dict(type="ReLU")), "aggregation must name a layer .* got 'ReLU'"),
         (dict(aggregation=dict(type="Aspp")), "aggregation must name a layer .* got 'Aspp'"),
         (
@@ -298,6 +300,29 @@ def test_the_prior_on_another_aggregation():
         torch.testing.assert_close(model([x]), found)
     model.train().loss([x], samples(), {})["loss_prior"].backward()
     assert model.aggregation.bottleneck.conv.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["intra", "inter"])
+def test_one_context_alone(name):
+    both, one = unsettled(head()).eval(), head(contexts=(name,)).eval()
+    channels = [*range(8), *(range(8, 12) if name == "intra" else range(12, 16))]
+    weights = {k: v for k, v in both.state_dict().items() if k in one.state_dict()}
+    weights["bottleneck.conv.weight"] = weights["bottleneck.conv.weight"][:, channels]
+    one.load_state_dict(weights, strict=True)
+    x = torch.randn(1, 8, *SIZE)
+    other = "inter" if name == "intra" else "intra"
+    both.get_submodule(f"{other}_conv").register_forward_hook(lambda *_: torch.zeros(1, 4, *SIZE))
+    with torch.no_grad():
+        torch.testing.assert_close(one([x]), both([x]))
+    assert not hasattr(one, f"{other}_conv")
+
+
+def test_pyramid_pooling_under_the_prior():
+    layer = dict(type="mmseg_papers.models.layers.PyramidPooling", pool_scales=(1, 2))
+    model = head(aggregation=layer)
+    assert model.aggregation.bottleneck.conv.weight.shape[:2] == (4, 8 + 2 * 4)
+    model.loss([torch.randn(2, 8, *SIZE)], samples(), {})["loss_prior"].backward()
+    assert model.aggregation.pyramid[1][1].conv.weight.grad.abs().max() > 0
 
 
 def test_one_number_is_a_square():
