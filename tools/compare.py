@@ -66,8 +66,8 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
         raise ValueError(f"config {config.filename} trains by epochs; give one with max_iters")
     schedulers = config.get("param_scheduler") or []
     for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        for option in {"begin", "end", "T_max", "total_iters"} & scheduler.keys():
-            scheduler[option] = round(scheduler[option] * iterations / old)
+        for option in {"begin", "end", "T_max", "total_iters", "milestones"} & scheduler.keys():
+            scheduler[option] = _rescaled(scheduler[option], iterations / old)
     slowest = min(SETTLING / iterations, 0.1)
     for place, part in typed_parts(config.model):
         if place.endswith("norm_cfg") and part.get("momentum") is not None:
@@ -81,6 +81,13 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
     if batch_size is not None:
         config.train_dataloader.batch_size = batch_size
     return config
+
+
+def _rescaled(iterations: int | list[int], factor: float) -> int | list[int]:
+    """An iteration, or several, of a shorter training."""
+    if isinstance(iterations, list):
+        return [_rescaled(iteration, factor) for iteration in iterations]
+    return round(iterations * factor)
 
 
 def from_scratch(model: ConfigDict) -> ConfigDict:

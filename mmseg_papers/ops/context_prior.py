@@ -127,8 +127,8 @@ def context_prior_and_sums(
     eps: float = 1e-5,
     groups: int = 1,
     clamped_bce: bool = False,
-    count_self: bool = False,
     process_group: dist.ProcessGroup | None = None,
+    count_self: bool = False,
 ) -> tuple[Tensor, Tensor, PriorStatistics]:
     """Context under a learned prior and what its affinity loss needs, for training.
 
@@ -148,9 +148,9 @@ def context_prior_and_sums(
         eps (float): Of the batch normalisation. Default: 1e-5.
         groups (int): Of the convolution. Default: 1.
         clamped_bce (bool): As for :func:`mmseg_papers.ops.affinity_loss`. Default: False.
-        count_self (bool): As for :func:`mmseg_papers.ops.affinity_loss`. Default: False.
         process_group (ProcessGroup, optional): Processes that share the statistics of the batch.
             Default: this one has its own.
+        count_self (bool): As for :func:`mmseg_papers.ops.affinity_loss`. Default: False.
 
     Returns:
         tuple[Tensor, Tensor, PriorStatistics]: Context (B, C, h, w), sums (4, B, N), and the

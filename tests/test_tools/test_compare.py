@@ -35,6 +35,7 @@ def small(tmp_path):
     config.param_scheduler = [
         dict(type="LinearLR", start_factor=0.1, begin=0, end=100, by_epoch=False),
         dict(type="PolyLR", power=0.9, begin=100, end=400, by_epoch=False),
+        dict(type="MultiStepLR", milestones=[100, 300], begin=0, end=400, by_epoch=False),
     ]
     config.train_cfg.max_iters = 400
     config.model.backbone.norm_cfg.momentum = 0.0003
@@ -56,7 +57,8 @@ def test_two_seeds(small, tmp_path):
     assert all(result["seconds"] > 0 for result in results)
     used = Config.fromfile(folders[1] / "compared_config.py")
     assert used.train_dataloader.batch_size == 3
-    assert [(part.begin, part.end) for part in used.param_scheduler] == [(0, 1), (1, 4)]
+    assert [(part.begin, part.end) for part in used.param_scheduler] == [(0, 1), (1, 4), (0, 4)]
+    assert used.param_scheduler[2].milestones == [1, 3]
     assert used.model.backbone.norm_cfg.momentum == 0.1
     assert used.model.decode_head.norm_cfg.momentum is None
     assert (used.model.backbone.norm_eval, used.model.backbone.frozen_stages) == (False, -1)

@@ -1,5 +1,5 @@
-# The authors' rates; where we use poly, they halve them after each third of the training (on NYUDv2
-# the last is 1e-4).
+# The authors' first rates; they lower them after each third of the training, as the configs of
+# NYUDv2 do, whose later rates are known.
 _base_ = "./schedule_40k.py"
 optim_wrapper = dict(
     optimizer=dict(lr=0.005, weight_decay=1e-5),

@@ -108,7 +108,7 @@ def strided_convs(
 
 
 class NewStream(nn.Module):
-    """A stream made of all finer ones, as in the paper (TPAMI section 3.2).
+    """A stream made of all finer ones, which is how we read the paper (TPAMI section 3.2).
 
     Args:
         in_channels (Sequence[int]): Channels of the finer streams, finest first.
@@ -252,11 +252,11 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
             ``dict(type='carafe')``; where a size is not divisible, its output is resized to the
             exact one. Default: plain resizing.
         fusion_order (str): What comes first where a coarse stream joins a fine one: ``'conv'``, as
-            in the authors' code, or ``'upsample'``, as in the paper. In evaluation both are the
-            same; in training BN sees other values. Default: ``'conv'``.
+            in the authors' code, or ``'upsample'``, as in the paper. With BN both are the same
+            in evaluation; in training it sees other values. Default: ``'conv'``.
         new_stream_from (str): ``'lowest'``: a new stream is made of the lowest one, as in the
-            authors' code and weights; ``'all'``: of all streams, as in the paper.
-            Default: ``'lowest'``.
+            authors' code and weights; ``'all'``: of all streams, as in the paper
+            (:class:`NewStream`). Default: ``'lowest'``.
         **kwargs: As ``mmseg``'s HRNet: ``in_channels``, ``norm_cfg``, ``norm_eval``, ``with_cp``,
             ``frozen_stages``, ``multiscale_output``, ``init_cfg`` and so on. ``zero_init_residual``
             changes nothing, as there.
@@ -317,7 +317,7 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
 
     def _make_transition_layer(self, before: list[int], after: list[int]) -> nn.ModuleList:
         transition = super()._make_transition_layer(before, after)
-        if self.new_stream_from == "all" and len(after) > len(before):
+        if self.new_stream_from == "all" and len(after) > len(before) > 1:
             if len(after) > len(before) + 1:
                 raise ValueError(
                     "new_stream_from='all' needs stages that add one stream at a time, but extra "

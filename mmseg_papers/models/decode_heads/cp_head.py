@@ -31,10 +31,10 @@ class CPHead(BaseDecodeHead):
 
     Because a channel stands for an absolute position, the head fits one size of feature map.
 
-    Where paper and code differ we follow the code: contexts are divided by N, and a 1x1 convolution
-    with BN and ReLU follows each; ``mean_context=False, context_convs=False`` is the paper's text.
-    Unlike the authors', :meth:`forward` returns the class scores only; :meth:`forward_with_prior`
-    returns P, too.
+    Where paper and code differ the defaults are the code's: contexts are divided by N, and a 1x1
+    convolution with BN and ReLU follows each; ``mean_context=False, context_convs=False`` is the
+    paper's text. Unlike the authors', :meth:`forward` returns the class scores only;
+    :meth:`forward_with_prior` returns P, too.
 
     Args:
         in_channels (int): Channels of the backbone's map.
@@ -42,7 +42,7 @@ class CPHead(BaseDecodeHead):
         prior_channels (int): Channels of V. Default: 512.
         prior_size (int | tuple[int, int]): Height and width of the map: the crop's divided by the
             backbone's stride, rounded up.
-        am_kernel_size (int): Kernel size of the aggregation, odd. Default: 11.
+        am_kernel_size (int): Kernel size of the default aggregation, odd. Default: 11.
         aggregation (dict, optional): Another layer that makes V, as in the paper's ablation:
             ``dict(type='mmseg_papers.models.layers.ASPP', output_stride=8)``,
             ``dict(type='mmseg_papers.models.layers.PyramidPooling')`` or any that takes
@@ -103,8 +103,10 @@ class CPHead(BaseDecodeHead):
                 f"groups must divide prior_channels={prior_channels} and the {positions} positions "
                 f"of prior_size={size}, got {groups}"
             )
-        if not contexts or not set(contexts) <= {"intra", "inter"}:
-            raise ValueError(f"contexts must be of 'intra' and 'inter', got {contexts!r}")
+        if sorted(contexts) not in (["intra"], ["inter"], ["inter", "intra"]):
+            raise ValueError(f"contexts must be 'intra', 'inter' or both, got {contexts!r}")
+        if self.norm_cfg is None:
+            raise ValueError("norm_cfg must name a norm layer such as dict(type='BN'), got None")
         self.prior_size = size
         self.contexts = tuple(contexts)
         self.mean_context = mean_context
@@ -234,7 +236,14 @@ class CPHead(BaseDecodeHead):
                 f"test_cfg=dict(mode='slide', crop_size={crop}, stride=..) and, for images smaller "
                 f"than that, data_preprocessor=dict(size={crop}, test_cfg=dict(size={crop}))"
             )
-        return x, self.aggregation(x)
+        value = self.aggregation(x)
+        expected = (len(x), self.prior_conv.in_channels, *self.prior_size)
+        if value.shape != expected:
+            raise ValueError(
+                f"aggregation ({type(self.aggregation).__name__}) must keep height and width and "
+                f"give prior_channels, {expected}, got {tuple(value.shape)}"
+            )
+        return x, value
 
     def _classify(self, x: Tensor, value: Tensor, context: Tensor) -> Tensor:
         maps = [x]

@@ -22,13 +22,16 @@ class DenseASPPHead(BaseDecodeHead):
 
     Where the paper and the authors' code disagree we follow the code, which made the published
     weights: widths are options (the paper has in_channels / 2 and in_channels / 8), the convs have
-    biases, and every layer and the classifier see relu(f), since the code's first ReLU is in place.
+    biases, and every layer and the classifier see the rectified map, since the code's first ReLU is
+    in place.
 
     Args:
         in_channels (int): Channels of the backbone's map.
         bottleneck_channels (int): Between the two convs of a pyramid layer.
         growth_channels (int): Channels that each pyramid layer makes.
         dilations (Sequence[int]): Rates of the 3x3 convs. Default: (3, 6, 12, 18, 24).
+        rectify_input (bool): Whether f is the rectified map. With False it is the map itself, as
+            in the paper's text, and only the first layer begins with a ReLU of it. Default: True.
         pyramid_dropout_ratio (float): Dropout of whole channels after each pyramid layer.
             Default: 0.1.
         dropout_ratio (float): Before the classifier. Default: 0.1.
@@ -49,6 +52,7 @@ class DenseASPPHead(BaseDecodeHead):
         growth_channels: int,
         dilations: Sequence[int] = (3, 6, 12, 18, 24),
         *,
+        rectify_input: bool = True,
         pyramid_dropout_ratio: float = 0.1,
         align_corners: bool = True,
         norm_cfg: dict | None = None,
@@ -88,7 +92,7 @@ class DenseASPPHead(BaseDecodeHead):
                 for i, dilation in enumerate(self.dilations)
             ),
             newest_first=True,
-            relu=True,
+            relu=rectify_input,
         )
         nn.init.kaiming_uniform_(self.conv_seg.weight)
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..layers import FeaturePath, RefineBlock, ResidualConvUnit, require_plain, select_streams
 from .low_resolution_loss import LowResolutionLoss
@@ -219,14 +219,15 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
         fusion_mode (str): ``'bilinear'`` or ``'bicubic'``. Default: ``'bilinear'``.
         fusion_align_corners (bool): For bilinear fusion. Default: True.
         loss_resize (str): What the loss resizes: ``'labels'`` to the scores' size, or ``'scores'``
-            (as ``mmseg``) or their soft-max, ``'probabilities'``, to the labels'.
+            (as ``mmseg``, not fused) or their soft-max, ``'probabilities'``, to the labels' size,
+            both by ``align_corners``. A probability below 1e-38 has no gradient.
             Default: ``'labels'``.
         dropout_ratio (float): Elementwise dropout on the two coarsest levels as decoder inputs and
             before the classifier. Default: 0.5.
         in_index (Sequence[int], optional): Which maps of the backbone. Default: all, in order.
         init_cfg (dict, optional): Default: N(0, 0.01) for all convs, as the authors'.
         **kwargs: As :class:`BaseRefineNetHead`: ``num_classes``, ``loss_decode``,
-            ``align_corners`` (of the final resize only) and so on.
+            ``align_corners`` (not of the fusions) and so on.
 
     Raises:
         ValueError: If an option has a value outside the ones above, or the number of levels does
@@ -293,6 +294,15 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
             **kwargs,
         )
         self.loss_resize = loss_resize
+        losses = self.loss_decode
+        losses = losses if isinstance(losses, nn.ModuleList) else [losses]
+        has_sigmoid = self.out_channels == 1 or any(getattr(x, "use_sigmoid", 0) for x in losses)
+        if loss_resize == "probabilities" and has_sigmoid:
+            raise ValueError(
+                "loss_resize='probabilities' resizes a soft-max and needs at least two "
+                "out_channels and a loss_decode without use_sigmoid, got "
+                f"out_channels={self.out_channels} and {kwargs.get('loss_decode')}"
+            )
 
     def loss_by_feat(
         self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]
@@ -310,7 +320,10 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
             return super().loss_by_feat(seg_logits, batch_data_samples)
         if self.loss_resize == "probabilities":
             size = batch_data_samples[0].gt_sem_seg.shape
-            enlarged = resize(seg_logits.softmax(1), size, mode="bilinear", align_corners=True)
+            probabilities = seg_logits.softmax(dim=1)
+            enlarged = F.interpolate(
+                probabilities, size, mode="bilinear", align_corners=self.align_corners
+            )
             # Their soft-max is what was enlarged, since it adds up to 1.
             seg_logits = enlarged.clamp(min=torch.finfo(enlarged.dtype).tiny).log()
         return BaseRefineNetHead.loss_by_feat(self, seg_logits, batch_data_samples)

@@ -109,12 +109,18 @@ def build_aggregation(
     Raises:
         ValueError: If the layer is unknown or does not take these channels.
     """
-    layer = SEGMENTATION_MODELS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
+    layer = cfg.get("type") if isinstance(cfg, dict) else None
+    layer = SEGMENTATION_MODELS.get(layer) if isinstance(layer, str) else layer
     accepted = inspect.signature(layer).parameters if layer else {}
     if "in_channels" not in accepted or not {"channels", "out_channels"} & accepted.keys():
         raise ValueError(
-            "aggregation must name a layer that takes in_channels and either out_channels or "
-            f"channels, such as mmseg_papers.models.layers.ASPP, got {cfg['type']!r}"
+            "aggregation must be a dict whose type is a layer that takes in_channels and either "
+            f"out_channels or channels, such as mmseg_papers.models.layers.ASPP, got {cfg!r}"
+        )
+    if given := {"in_channels", "out_channels", "channels"} & cfg.keys():
+        raise ValueError(
+            f"aggregation gets its channels from the head, got {', '.join(sorted(given))}; set "
+            "in_channels and prior_channels of the head"
         )
     options = dict(
         in_channels=in_channels, out_channels=out_channels, channels=out_channels, norm_cfg=norm_cfg

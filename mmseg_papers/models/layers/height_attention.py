@@ -127,7 +127,8 @@ class HeightAttention(BaseModule):
             ``'interpolation'``: every row is pooled over its width, then they are interpolated, as
             the paper. Default: ``'pooling'``.
         position (str, optional): ``'sinusoid'``, ``'paper_sinusoid'`` (:func:`sinusoid_table`),
-            ``'learned'`` or None, without positions. Default: ``'sinusoid'``.
+            ``'learned'`` or None, without positions. The table is a part of the weights: those of
+            another run bring theirs. Default: ``'sinusoid'``.
         position_at (int): The conv before (1) or after (2) which positions are added is the first:
             1 adds them to the pooled source, 2 to the first conv's output. Default: 2.
         dropout_ratio (float): Of the pooled source's channels in training. Default: 0.

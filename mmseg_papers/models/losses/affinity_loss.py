@@ -42,11 +42,11 @@ class AffinityLoss(nn.Module):
         clamped_bce (bool): Compute logarithms from probabilities, as the authors, instead of from
             logits, which works in mixed precision and keeps the gradient of wrong logits beyond
             about 17. Default: False.
+        loss_weight (float): Factor of the whole loss. Default: 1.
+        loss_name (str): Name in the log; begins with ``loss_``. Default: 'loss_prior'.
         count_self (bool): Whether a position is its own companion in recall and precision, as in
             the paper's equations, instead of in the denominator of precision only, as in the
             authors' code. Default: False.
-        loss_weight (float): Factor of the whole loss. Default: 1.
-        loss_name (str): Name in the log; begins with ``loss_``. Default: 'loss_prior'.
 
     Raises:
         ValueError: If ``empty_rows`` is neither ``'clamp'`` nor ``'skip'``.
@@ -58,9 +58,9 @@ class AffinityLoss(nn.Module):
         global_weight: float = 1.0,
         empty_rows: str = "clamp",
         clamped_bce: bool = False,
-        count_self: bool = False,
         loss_weight: float = 1.0,
         loss_name: str = "loss_prior",
+        count_self: bool = False,
     ) -> None:
         super().__init__()
         if empty_rows not in ("clamp", "skip"):

@@ -129,6 +129,11 @@ def test_a_relu_after_every_depthwise_conv_as_in_figure_4():
     with torch.device("meta"):
         drawn, released = AlignedXception(41, depthwise_relu=True), AlignedXception(41)
     assert drawn.state_dict().keys() == released.state_dict().keys()
+    rectified = [
+        [conv.depthwise_conv.with_activation for block in net.blocks for conv in block.convs]
+        for net in (drawn, released)
+    ]
+    assert rectified == [[True] * 39, [False] * 36 + [True] * 3]
 
 
 def test_a_wrapped_conv_is_called():

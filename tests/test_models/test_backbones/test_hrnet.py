@@ -87,13 +87,16 @@ def test_fusion_scope(scope, fusions):
     assert net.conv1.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("upsample_mode", ["bilinear", "nearest"])
-def test_the_papers_order_of_a_fusion(upsample_mode):
+@pytest.mark.parametrize(
+    "resizing",
+    [dict(), dict(upsample_mode="nearest"), dict(align_corners=True)],
+    ids=["bilinear", "nearest", "aligned"],
+)
+def test_the_papers_order_of_a_fusion(resizing):
     """Enlarging and 1x1 convs commute in evaluation; BN sees other values in training."""
     orders = ("conv", "upsample")
     nets = [
-        HighResolutionNet(arch="w18_small_v1", upsample_mode=upsample_mode, fusion_order=order)
-        for order in orders
+        HighResolutionNet(arch="w18_small_v1", fusion_order=order, **resizing) for order in orders
     ]
     nets[1].load_state_dict(nets[0].state_dict(), strict=True)
     x = torch.rand(2, 3, 97, 141)
@@ -116,7 +119,12 @@ def test_new_streams_from_all_as_in_the_paper(small):
     new = net.transition3[3](streams)
     by_hand = sum(f(y) for f, y in zip(net.transition3[3].convs, streams, strict=True)).relu()
     torch.testing.assert_close(new, by_hand)
+    seen = []
+    net.stage3[-1].register_forward_hook(lambda _, __, outputs: seen.append(outputs))
+    net.transition3[3].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     maps = net(torch.rand(2, 3, 97, 141))
+    assert len(seen) == 2
+    assert all(a is b for a, b in zip(*seen, strict=True))
     assert [tuple(y.shape[2:]) for y in maps] == [(25, 36), (13, 18), (7, 9), (4, 5)]
     sum(y.square().mean() for y in maps).backward()
     assert all(p.grad is not None for p in net.parameters())

@@ -259,10 +259,21 @@ def test_refuses_another_size_with_the_cure(mode):
         (dict(groups=0), r"groups must divide .* got 0"),
         (dict(am_kernel_size=4), r"kernel_size .* odd.* got 4"),
         (dict(norm_cfg=None), "norm_cfg must name a norm layer"),
-        (dict(contexts=()), r"contexts must be of 'intra' and 'inter', got \(\)"),
+        (dict(contexts=()), r"contexts must be 'intra', 'inter' or both, got \(\)"),
         (dict(contexts=("extra",)), r"contexts must be .* got \('extra',\)"),
-        (dict(aggregation=dict(type="ReLU")), "aggregation must name a layer .* got 'ReLU'"),
-        (dict(aggregation=dict(type="Aspp")), "aggregation must name a layer .* got 'Aspp'"),
+        (dict(contexts=("intra", "intra")), r"contexts must be .* got \('intra', 'intra'\)"),
+        (dict(aggregation=dict(type="ReLU")), "aggregation must be a dict .* got {'type': 'ReLU'}"),
+        (dict(aggregation=dict(type="Aspp")), "aggregation must be a dict .* got {'type': 'Aspp'}"),
+        (
+            dict(aggregation=dict(output_stride=8)),
+            "aggregation must be .* got {'output_stride': 8}",
+        ),
+        (dict(aggregation="ASPP"), "aggregation must be a dict .* got 'ASPP'"),
+        (
+            dict(aggregation=dict(type=ASPP, channels=7)),
+            "gets its channels from the head.* channels",
+        ),
+        (dict(aggregation=dict(type=ASPP), norm_cfg=None), "norm_cfg must name a norm layer"),
         (
             dict(stream_training=True, norm_cfg=dict(type="GN", num_groups=2)),
             "norm_cfg must be affine batch normalisation .*GN",
@@ -323,6 +334,13 @@ def test_pyramid_pooling_under_the_prior():
     assert model.aggregation.bottleneck.conv.weight.shape[:2] == (4, 8 + 2 * 4)
     model.loss([torch.randn(2, 8, *SIZE)], samples(), {})["loss_prior"].backward()
     assert model.aggregation.pyramid[1][1].conv.weight.grad.abs().max() > 0
+
+
+def test_an_aggregation_of_another_shape_is_named():
+    model = head(aggregation=dict(type=ASPP, rates=(6,), bottleneck_kernel=None))
+    message = r"aggregation \(ASPP\) must keep .* give prior_channels, \(2, 4, 4, 6\), got \(2, 12"
+    with pytest.raises(ValueError, match=message):
+        model([torch.randn(2, 8, *SIZE)])
 
 
 def test_one_number_is_a_square():

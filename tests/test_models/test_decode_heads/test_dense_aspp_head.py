@@ -40,6 +40,21 @@ def test_every_layer_and_the_classifier_see_the_rectified_map():
     torch.testing.assert_close(y, head.conv_seg(z))
 
 
+@pytest.mark.parametrize("is_training", [False, True])
+def test_the_papers_text_reads_the_map_itself(is_training):
+    head = make(dilations=(1, 2), rectify_input=False, pyramid_dropout_ratio=0.0, dropout_ratio=0)
+    head.train(is_training)
+    x = torch.randn(2, 8, 9, 11, requires_grad=True)
+    plain = [*head.aspp]
+    z = torch.cat([plain[0](x), x], dim=1)
+    z = torch.cat([plain[1](z), z], dim=1)
+    expected = head.conv_seg(z)
+    y = head([x])
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+    a, b = (torch.autograd.grad(out.square().sum(), x)[0] for out in (y, expected))
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_is_built_as_the_authors():
     head = make(norm_cfg=dict(type="BN", momentum=0.0003))
     assert [layer.conv2.dilation[0] for layer in head.aspp] == [3, 6, 12, 18, 24]

@@ -137,25 +137,27 @@ def test_loss_is_the_authors():
     case.assert_equal(dict(loss=loss, grad_logits=grad, labels_small=small[:, 0].long()))
 
 
-def test_losses_at_the_labels_size():
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_losses_at_the_labels_size(align_corners):
     logits = 3 * torch.randn(2, 5, 6, 8, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(0, 5, (2, 1, 21, 30))
     labels[:, :, :4] = 255
     samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
 
-    def enlarged(x, align_corners):
+    def enlarged(x):
         return F.interpolate(x, (21, 30), mode="bilinear", align_corners=align_corners)
 
     expected = {
-        "scores": F.cross_entropy(enlarged(logits, False), labels[:, 0], ignore_index=255),
+        "scores": F.cross_entropy(enlarged(logits), labels[:, 0], ignore_index=255),
         "probabilities": F.nll_loss(
-            enlarged(logits.softmax(1), True).log(), labels[:, 0], ignore_index=255
+            enlarged(logits.softmax(1)).log(), labels[:, 0], ignore_index=255
         ),
     }
     for resizes, theirs in expected.items():
         head = RefineNetHead(
             **SMALL,
             loss_resize=resizes,
+            align_corners=align_corners,
             loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
         )
         ours = head.loss_by_feat(logits, samples)["loss_ce"]
@@ -164,6 +166,18 @@ def test_losses_at_the_labels_size():
         torch.testing.assert_close(a, b)
     with pytest.raises(ValueError, match=r"loss_resize must be one of labels, .* got 'logits'"):
         RefineNetHead(**SMALL, loss_resize="logits")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(num_classes=2, out_channels=1, threshold=0.5),
+        dict(loss_decode=[dict(type="CrossEntropyLoss", use_sigmoid=True)]),
+    ],
+)
+def test_probabilities_are_a_soft_max(options):
+    with pytest.raises(ValueError, match="'probabilities' resizes a soft-max"):
+        RefineNetHead(**{**SMALL, **options}, loss_resize="probabilities")
 
 
 def test_a_certain_and_wrong_probability_costs_a_finite_loss():

@@ -1,0 +1,2 @@
+_base_ = "./hanet_shufflenetv2-os32_1xb8-40k_cityscapes-768x768.py"
+model = dict(height_attention=dict(places=[]))
