@@ -122,8 +122,11 @@ def call_all(dtype: torch.dtype, layout: torch.memory_format) -> None:
     strips.strip_sums_triton(x, wide)
     scores, of_positions = torch.empty(2, 100, 100, dtype=dtype), torch.zeros(2, 100).long()
     sums = torch.empty(4, 2, 100, dtype=wide)
-    affinity.add_affinity_sums_triton(sums, scores, of_positions, 0, 100.0, True)
-    affinity.affinity_sums_gradient_triton(sums, scores, of_positions, 0, 1e-12, True, scores)
+    for options in ((True, False), (False, True)):  # clamped_bce, count_self
+        affinity.add_affinity_sums_triton(sums, scores, of_positions, 0, 100.0, *options)
+        affinity.affinity_sums_gradient_triton(
+            sums, scores, of_positions, 0, 1e-12, *options, scores
+        )
     if dtype == torch.float64:
         return  # computed by PyTorch
     value = maps(1, 512, 8, 8)
