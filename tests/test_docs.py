@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import itertools
+import json
 import os
 import re
 import shlex
@@ -158,6 +159,21 @@ def test_every_paper_has_a_page_and_a_figure(tmp_path):
         assert f"../images/papers/{paper}.svg" in page
         assert page.count(f"../../configs/{paper}/README.md") == 2, "idea and the rest of the card"
         assert f"papers/{paper}\n" in read("docs/index.md")
+
+
+def test_results_are_those_of_the_runs():
+    runs = json.loads(read("docs/results_camvid.json"))
+    text = read("docs/results.md")
+    rows = re.findall(r"^\| ([\w' -]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.M)
+    expected = []
+    for name, seeds in runs.items():
+        first = seeds[0]
+        scores = [f"{seed['curve'][-1][1]:.2f}" for seed in seeds]
+        tests = [f"{seed['test']:.2f}" for seed in seeds]
+        expected.append((name, f"{first['parameters_m']:.2f}", scores[0], tests[0]))
+        for score, test in zip(scores[1:], tests[1:], strict=True):
+            assert f"{score} and {test}" in " ".join(text.split()), name
+    assert rows == expected
 
 
 def test_cards_repeat_the_results():
