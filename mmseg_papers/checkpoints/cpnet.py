@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from .keys import rename
 
@@ -22,30 +23,49 @@ PRIOR = r"(decode_head\.)?prior_conv\."
 
 
 def convert(
-    state_dict: dict[str, Tensor], prior_size: int | tuple[int, int] | None = None
+    state_dict: dict[str, Tensor],
+    prior_size: int | tuple[int, int] | None = None,
+    resize_from: int | tuple[int, int] | None = None,
 ) -> dict[str, Tensor]:
     """Weights of the authors' CPNet -> ours, whose names are the same.
 
     Args:
-        state_dict (dict[str, Tensor]): The authors' weights.
+        state_dict (dict[str, Tensor]): The authors' weights, or ours.
         prior_size (int | tuple[int, int], optional): ``prior_size`` of the head that is to load
             them. Default: not compared.
+        resize_from (int | tuple[int, int], optional): The weights' own ``prior_size``, to start
+            training with another: the prior's channels are resized bilinearly to ``prior_size``,
+            an approximation of ours. Default: they stay.
 
     Returns:
         dict[str, Tensor]: Weights of an ``EncoderDecoder`` with ``ResNetV1c``, ``CPHead`` and
         ``FCNHead``, or of a ``CPHead`` or ``AggregationModule``.
 
     Raises:
-        ValueError: If the prior has another number of positions than ``prior_size``.
+        ValueError: If the prior has another number of positions than ``prior_size``, or than
+            ``resize_from`` where that is given, which needs ``prior_size``, too.
     """
+    if resize_from and not prior_size:
+        raise ValueError(f"resize_from={resize_from} needs prior_size, the size to resize to")
     converted = rename(state_dict, RULES)
+    own = resize_from or prior_size
     for key, value in converted.items():
-        if prior_size and re.match(PRIOR, key) and value.dim():
-            is_side = isinstance(prior_size, int)
-            height, width = (prior_size, prior_size) if is_side else prior_size
-            if len(value) != height * width:
-                raise ValueError(
-                    f"{key} is of a prior of {len(value)} positions, but prior_size={prior_size} "
-                    f"has {height * width}: the weights fit another crop"
-                )
+        if not own or not re.match(PRIOR, key) or not value.dim():
+            continue
+        height, width = _sides(own)
+        if len(value) != height * width:
+            option = "resize_from" if resize_from else "prior_size"
+            raise ValueError(
+                f"{key} is of a prior of {len(value)} positions, but {option}={own} has "
+                f"{height * width}: the weights fit another crop"
+            )
+        if resize_from:
+            grid = value.reshape(height, width, -1).permute(2, 0, 1)[None]
+            grid = F.interpolate(grid.float(), _sides(prior_size), mode="bilinear")[0]
+            resized = grid.permute(1, 2, 0).reshape(-1, *value.shape[1:])
+            converted[key] = resized.contiguous().to(value.dtype)
     return converted
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

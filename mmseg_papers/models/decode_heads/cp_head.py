@@ -9,12 +9,19 @@ from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...ops import context_prior, context_prior_and_sums, gather_context
 from ...ops.batch_norm import is_batch_norm, sync_group, update_running_statistics
+from ...ops.export import is_exporting
 from ...ops.plain_layers import is_hooked, is_plain_conv
 from ..layers import AggregationModule, build_aggregation, require_plain
 from ..losses import AffinityLoss, label_of_positions
+
+#: What happens to a map of another size than the prior's.
+SIZE_POLICIES = ("refuse", "resample")
+#: Values of the prior that a resampled one holds at a time.
+VALUES_AT_A_TIME = 1 << 24
 
 
 @MODELS.register_module()
@@ -29,7 +36,8 @@ class CPHead(BaseDecodeHead):
 
     In evaluation P is streamed (:func:`mmseg_papers.ops.context_prior`) and no N x N map exists.
 
-    Because a channel stands for an absolute position, the head fits one size of feature map.
+    Because a channel stands for an absolute position, the head fits one size of feature map;
+    ``size_policy='resample'`` takes others in evaluation, which is an approximation of ours.
 
     Where paper and code differ the defaults are the code's: contexts are divided by N, and a 1x1
     convolution with BN and ReLU follows each; ``mean_context=False, context_convs=False`` is the
@@ -56,6 +64,9 @@ class CPHead(BaseDecodeHead):
             Default: both.
         output_stride (int): The backbone's; it serves to name the crop in error messages.
             Default: 8.
+        size_policy (str): ``'refuse'`` maps of another size or, in evaluation, ``'resample'``: V
+            is resized to the prior's size to be gathered, and every position of the map asks for
+            its context. Neither in the paper nor in its code. Default: 'refuse'.
         stream_training (bool): Never hold an N x N map in training either, at about the same time
             (:func:`mmseg_papers.ops.context_prior_and_sums`), unless the prior's layers have hooks.
             Default: False.
@@ -84,6 +95,7 @@ class CPHead(BaseDecodeHead):
         context_convs: bool = True,
         contexts: Sequence[str] = ("intra", "inter"),
         output_stride: int = 8,
+        size_policy: str = "refuse",
         stream_training: bool = False,
         loss_prior_decode: dict = dict(type="AffinityLoss"),  # noqa: B006  (never changed)
         **kwargs,
@@ -107,7 +119,12 @@ class CPHead(BaseDecodeHead):
             raise ValueError(f"contexts must be 'intra', 'inter' or both, got {contexts!r}")
         if self.norm_cfg is None:
             raise ValueError("norm_cfg must name a norm layer such as dict(type='BN'), got None")
+        if size_policy not in SIZE_POLICIES:
+            raise ValueError(
+                f"size_policy must be one of {', '.join(SIZE_POLICIES)}, got {size_policy!r}"
+            )
         self.prior_size = size
+        self.size_policy = size_policy
         self.contexts = tuple(contexts)
         self.mean_context = mean_context
         self.output_stride = output_stride
@@ -149,12 +166,16 @@ class CPHead(BaseDecodeHead):
             inputs (tuple[Tensor, ...]): The backbone's maps.
 
         Returns:
-            Tensor: (B, num_classes, h, w) for a map of ``prior_size`` (h, w).
+            Tensor: (B, num_classes, h, w) for a map of ``prior_size`` (h, w), or of any where it is
+            resampled.
 
         Raises:
-            ValueError: If the map has another size.
+            ValueError: If the map has another size and the prior is not resampled.
         """
-        x, value = self._aggregate(inputs)
+        resamples = self.size_policy == "resample" and not self.training
+        x, value = self._aggregate(inputs, resamples)
+        if value.shape[2:] != self.prior_size:
+            return self._classify(x, *self._resampled(value))
         norm = self.prior_conv.norm
         if torch.is_grad_enabled() or norm.training or not self._can_stream:
             context = gather_context(value, self.prior_conv(value))
@@ -224,9 +245,11 @@ class CPHead(BaseDecodeHead):
         prior = self.prior_conv
         return is_batch_norm(prior.norm) and is_plain_conv(prior.conv) and not is_hooked(prior)
 
-    def _aggregate(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def _aggregate(
+        self, inputs: tuple[Tensor, ...], takes_any_size: bool = False
+    ) -> tuple[Tensor, Tensor]:
         x = self._transform_inputs(inputs)
-        if x.shape[2:] != self.prior_size:
+        if x.shape[2:] != self.prior_size and not takes_any_size:
             stride, got = self.output_stride, tuple(x.shape[2:])
             crop = tuple(n * stride for n in self.prior_size)
             raise ValueError(
@@ -234,16 +257,29 @@ class CPHead(BaseDecodeHead):
                 f"{crop} at stride {stride} only. Train with crop_size={crop}, or set "
                 "prior_size to the crop's size / stride, rounded up; test with "
                 f"test_cfg=dict(mode='slide', crop_size={crop}, stride=..) and, for images smaller "
-                f"than that, data_preprocessor=dict(size={crop}, test_cfg=dict(size={crop}))"
+                f"than that, data_preprocessor=dict(size={crop}, test_cfg=dict(size={crop})), or "
+                "approximately with decode_head.size_policy='resample'"
             )
         value = self.aggregation(x)
-        expected = (len(x), self.prior_conv.in_channels, *self.prior_size)
+        expected = (len(x), self.prior_conv.in_channels, *x.shape[2:])
         if value.shape != expected:
             raise ValueError(
                 f"aggregation ({type(self.aggregation).__name__}) must keep height and width and "
                 f"give prior_channels, {expected}, got {tuple(value.shape)}"
             )
         return x, value
+
+    def _resampled(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """V at the prior's size, and the context of every position of a map of another size."""
+        keys = F.interpolate(value, self.prior_size, mode="bilinear", align_corners=False)
+        gathered = keys.flatten(2) / self.prior_size[0] / self.prior_size[1]
+        positions = self.prior_conv.out_channels
+        rows = max(VALUES_AT_A_TIME // (len(value) * positions * value.shape[3]), 1)
+        contexts = []
+        for part in [value] if is_exporting() else value.split(rows, dim=2):
+            prior = self.prior_conv(part).sigmoid()
+            contexts.append((gathered @ prior.flatten(2)).unflatten(2, part.shape[2:]))
+        return keys, torch.cat(contexts, dim=2)
 
     def _classify(self, x: Tensor, value: Tensor, context: Tensor) -> Tensor:
         maps = [x]

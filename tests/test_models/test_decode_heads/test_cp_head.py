@@ -259,6 +259,7 @@ def test_refuses_another_size_with_the_cure(mode):
         (dict(groups=0), r"groups must divide .* got 0"),
         (dict(am_kernel_size=4), r"kernel_size .* odd.* got 4"),
         (dict(norm_cfg=None), "norm_cfg must name a norm layer"),
+        (dict(size_policy="crop"), "size_policy must be one of refuse, resample, got 'crop'"),
         (dict(contexts=()), r"contexts must be 'intra', 'inter' or both, got \(\)"),
         (dict(contexts=("extra",)), r"contexts must be .* got \('extra',\)"),
         (dict(contexts=("intra", "intra")), r"contexts must be .* got \('intra', 'intra'\)"),
@@ -287,6 +288,26 @@ def test_refuses_another_size_with_the_cure(mode):
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         head(**options)
+
+
+@pytest.mark.parametrize("size", [(7, 5), (4, 12), SIZE])
+@pytest.mark.parametrize("values_at_a_time", [1, 1 << 24])
+def test_a_prior_is_resampled_for_other_sizes(size, values_at_a_time, monkeypatch):
+    module = "mmseg_papers.models.decode_heads.cp_head.VALUES_AT_A_TIME"
+    monkeypatch.setattr(module, values_at_a_time)
+    model = unsettled(head(size_policy="resample")).eval()
+    x = torch.randn(2, 8, *size)
+    value = model.aggregation(x)
+    keys = F.interpolate(value, SIZE, mode="bilinear")
+    prior = model.prior_conv(value).sigmoid().flatten(2)  # keys of the prior, queries of the map
+    contexts = [(keys.flatten(2) @ p / 24).view_as(value) for p in (prior, 1 - prior)]
+    maps = [x, model.intra_conv(contexts[0]), model.inter_conv(contexts[1])]
+    expected = model.cls_seg(model.bottleneck(torch.cat(maps, dim=1)))
+    with torch.no_grad():
+        torch.testing.assert_close(model([x]), expected)
+    if size != SIZE:
+        with pytest.raises(ValueError, match=r"map is .*size_policy='resample'"):
+            model.train()([x])
 
 
 def test_other_norms_are_not_streamed():
