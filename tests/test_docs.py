@@ -174,6 +174,8 @@ def test_results_are_those_of_the_runs():
         for score, test in zip(scores[1:], tests[1:], strict=True):
             assert f"{score} and {test}" in " ".join(text.split()), name
     assert rows == expected
+    read_me = " ".join(read("README.md").split())
+    assert [row[0] for row in rows if f"{row[2]}, {row[3]}" not in read_me] == []
 
 
 def test_cards_repeat_the_results():
