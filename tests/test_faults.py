@@ -865,7 +865,7 @@ COMMANDS = [
     ("unknown device", [*PREDICT[:-1], "gpu0"], r"device 'gpu0' cannot be used"),
     ("device that is not there", [*PREDICT[:-1], "cuda:99"], r"device 'cuda:99' cannot be used"),
     ("unknown config", ["config", "hrnet_w48"], r"no config 'hrnet_w48'.*mean hrnetv2_w48"),
-    ("part of a name", ["config", "cpnet"], r"no config 'cpnet'.*Did you mean cpnet_"),
+    ("part of a name", ["config", "cpnet"], r"no config 'cpnet'.*Did you mean cpnet-"),
     ("--dest a file", ["config", CAMVID, "--dest", "image.png"], r"--dest: image\.png is a file"),
     ("classes without data", ["config", CAMVID, "--classes", "a"], r"--data-root and --classes"),
     ("options without data", ["config", CAMVID, "--data-options", "a=1"], r"--data-options needs"),

@@ -82,10 +82,10 @@ def test_papers():
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("ocrnet*ade20k*", ["ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520"]),
-        ("OCRNET*ade20k*", ["ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520"]),
+        ("ocrnet_*ade20k*", ["ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520"]),
+        ("OCRNET_*ade20k*", ["ocrnet_hrnetv2-w48_4xb4-150k_ade20k-520x520"]),
         ("x71-no-image-pool_4", ["deeplabv3plus_x71-no-image-pool_4xb4-90k_cityscapes-769x769"]),
-        ("w48_4xb10", 2),
+        ("w48_4xb10", 3),
         ("deeplabv3+", 17),  # a paper's name
         ("no such thing", []),
     ],

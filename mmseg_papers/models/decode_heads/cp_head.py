@@ -261,11 +261,11 @@ class CPHead(BaseDecodeHead):
                 "approximately with decode_head.size_policy='resample'"
             )
         value = self.aggregation(x)
-        expected = (len(x), self.prior_conv.in_channels, *x.shape[2:])
-        if value.shape != expected:
+        channels = self.prior_conv.in_channels
+        if value.shape[1] != channels or value.shape[2:] != x.shape[2:]:
             raise ValueError(
                 f"aggregation ({type(self.aggregation).__name__}) must keep height and width and "
-                f"give prior_channels, {expected}, got {tuple(value.shape)}"
+                f"give prior_channels={channels}, got {tuple(value.shape)} of {tuple(x.shape)}"
             )
         return x, value
 

@@ -359,7 +359,7 @@ def test_pyramid_pooling_under_the_prior():
 
 def test_an_aggregation_of_another_shape_is_named():
     model = head(aggregation=dict(type=ASPP, rates=(6,), bottleneck_kernel=None))
-    message = r"aggregation \(ASPP\) must keep .* give prior_channels, \(2, 4, 4, 6\), got \(2, 12"
+    message = r"aggregation \(ASPP\) must keep .* give prior_channels=4, got \(2, 12, 4, 6\)"
     with pytest.raises(ValueError, match=message):
         model([torch.randn(2, 8, *SIZE)])
 
