@@ -33,6 +33,8 @@ from mmseg_papers.arguments import output_folder, positive
 from mmseg_papers.datasets.label_maps import source_datasets
 from mmseg_papers.models.option_errors import naming_options, typed_parts
 
+#: Options of schedulers that count iterations.
+ITERATIONS = {"begin", "end", "T_max", "total_iters", "milestones", "step_size"}
 #: Validations of a run.
 VALIDATIONS = 8
 #: Momentum times iterations from which less than 1 % of batch norm's initial statistics is left.
@@ -66,7 +68,7 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
         raise ValueError(f"config {config.filename} trains by epochs; give one with max_iters")
     schedulers = config.get("param_scheduler") or []
     for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        for option in {"begin", "end", "T_max", "total_iters", "milestones"} & scheduler.keys():
+        for option in ITERATIONS & scheduler.keys():
             scheduler[option] = _rescaled(scheduler[option], iterations / old)
     slowest = min(SETTLING / iterations, 0.1)
     for place, part in typed_parts(config.model):
@@ -85,9 +87,9 @@ def under_schedule(config: Config, iterations: int, batch_size: int | None) -> C
 
 def _rescaled(iterations: int | list[int], factor: float) -> int | list[int]:
     """An iteration, or several, of a shorter training."""
-    if isinstance(iterations, list):
+    if isinstance(iterations, (list, tuple)):
         return [_rescaled(iteration, factor) for iteration in iterations]
-    return round(iterations * factor)
+    return max(round(iterations * factor), min(iterations, 1))
 
 
 def from_scratch(model: ConfigDict) -> ConfigDict:

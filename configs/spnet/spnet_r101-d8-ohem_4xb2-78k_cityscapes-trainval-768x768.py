@@ -1,6 +1,7 @@
 _base_ = "./spnet_r101-d8_4xb2-67k_cityscapes-768x768.py"
-# The recipe of the repository's first commit: train and val, OHEM with class weights, no rotation;
-# 180 epochs are 78.2k iterations. Validation measures images that were trained on.
+# Data, loss and augmentation of the repository's first commit, on today's network: train and val,
+# OHEM with class weights, no rotation; 180 epochs are 78.2k iterations. Validation measures images
+# that were trained on.
 train_pipeline = [step for step in _base_.train_pipeline if step.type != "RandomRotate"]
 train_dataloader = dict(
     dataset=dict(

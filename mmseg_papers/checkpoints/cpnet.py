@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,7 +36,7 @@ def convert(
             them. Default: not compared.
         resize_from (int | tuple[int, int], optional): The weights' own ``prior_size``, to start
             training with another: the prior's channels are resized bilinearly to ``prior_size``,
-            an approximation of ours. Default: they stay.
+            an approximation of ours, for ``groups=1``. Default: they stay.
 
     Returns:
         dict[str, Tensor]: Weights of an ``EncoderDecoder`` with ``ResNetV1c``, ``CPHead`` and
@@ -43,8 +44,12 @@ def convert(
 
     Raises:
         ValueError: If the prior has another number of positions than ``prior_size``, or than
-            ``resize_from`` where that is given, which needs ``prior_size``, too.
+            ``resize_from`` where that is given, which needs ``prior_size``, too; if a size is not
+            one or two positive ints, or a prior of several groups is to be resized.
     """
+    for option, size in (("prior_size", prior_size), ("resize_from", resize_from)):
+        if size and (len(_sides(size)) != 2 or min(_sides(size)) < 1):
+            raise ValueError(f"{option} must be one or two positive ints, got {size}")
     if resize_from and not prior_size:
         raise ValueError(f"resize_from={resize_from} needs prior_size, the size to resize to")
     converted = rename(state_dict, RULES)
@@ -60,8 +65,15 @@ def convert(
                 f"{height * width}: the weights fit another crop"
             )
         if resize_from:
+            features = converted.get(re.sub(r"prior_conv\..*", "aggregation.norm.weight", key))
+            if value.dim() == 4 and features is not None and len(features) != value.shape[1]:
+                raise ValueError(
+                    f"{key} is of a prior of several groups, which read {value.shape[1]} channels "
+                    f"each of {len(features)}; only a prior of one group can be resized"
+                )
             grid = value.reshape(height, width, -1).permute(2, 0, 1)[None]
-            grid = F.interpolate(grid.float(), _sides(prior_size), mode="bilinear")[0]
+            grid = grid if grid.dtype == torch.float64 else grid.float()
+            grid = F.interpolate(grid, _sides(prior_size), mode="bilinear")[0]
             resized = grid.permute(1, 2, 0).reshape(-1, *value.shape[1:])
             converted[key] = resized.contiguous().to(value.dtype)
     return converted

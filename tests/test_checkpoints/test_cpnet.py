@@ -53,3 +53,8 @@ def test_resizing_names_both_sizes():
         convert_state_dict("cpnet", WEIGHTS, resize_from=60)
     with pytest.raises(ValueError, match=r"of 24 positions, but resize_from=\(5, 6\) has 30"):
         convert_state_dict("cpnet", WEIGHTS, prior_size=(8, 6), resize_from=(5, 6))
+    with pytest.raises(ValueError, match=r"prior_size must be .* positive ints, got \[8, 0\]"):
+        convert_state_dict("cpnet", WEIGHTS, prior_size=[8, 0], resize_from=(4, 6))
+    grouped = {**WEIGHTS, "decode_head.aggregation.norm.weight": torch.ones(8)}
+    with pytest.raises(ValueError, match="several groups, which read 4 channels each of 8"):
+        convert_state_dict("cpnet", grouped, prior_size=(8, 6), resize_from=(4, 6))

@@ -18,6 +18,8 @@ from ...ops.plain_layers import is_hooked, is_plain_conv
 from ..layers import AggregationModule, build_aggregation, require_plain
 from ..losses import AffinityLoss, label_of_positions
 
+#: Of the same class and of the others, in the order of the bottleneck's channels.
+CONTEXTS = ("intra", "inter")
 #: What happens to a map of another size than the prior's.
 SIZE_POLICIES = ("refuse", "resample")
 #: Values of the prior that a resampled one holds at a time.
@@ -59,9 +61,9 @@ class CPHead(BaseDecodeHead):
         groups (int): Groups of the prior's convolution. Default: 1.
         mean_context (bool): Whether contexts are means over the positions, not sums. Default: True.
         context_convs (bool): Whether a 1x1 convolution follows each context. Default: True.
-        contexts (Sequence[str]): Which join the backbone's map: ``'intra'``, of the same class,
-            and ``'inter'``, of the others; one of them alone is the paper's ablation.
-            Default: both.
+        contexts (Sequence[str]): Which join the backbone's map: ``('intra', 'inter')``, that of the
+            same class and that of the others; ``('intra',)`` or ``('inter',)`` is the paper's
+            ablation. Default: both.
         output_stride (int): The backbone's; it serves to name the crop in error messages.
             Default: 8.
         size_policy (str): ``'refuse'`` maps of another size or, in evaluation, ``'resample'``: V
@@ -93,7 +95,7 @@ class CPHead(BaseDecodeHead):
         groups: int = 1,
         mean_context: bool = True,
         context_convs: bool = True,
-        contexts: Sequence[str] = ("intra", "inter"),
+        contexts: Sequence[str] = CONTEXTS,
         output_stride: int = 8,
         size_policy: str = "refuse",
         stream_training: bool = False,
@@ -102,6 +104,7 @@ class CPHead(BaseDecodeHead):
     ) -> None:
         require_plain(kwargs, "conv_cfg", "act_cfg")
         super().__init__(in_channels, channels, **kwargs)
+        contexts = tuple(contexts) if isinstance(contexts, list) else contexts
         is_sequence = isinstance(prior_size, (tuple, list))
         size = tuple(prior_size) if is_sequence else (prior_size, prior_size)
         if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
@@ -115,8 +118,8 @@ class CPHead(BaseDecodeHead):
                 f"groups must divide prior_channels={prior_channels} and the {positions} positions "
                 f"of prior_size={size}, got {groups}"
             )
-        if sorted(contexts) not in (["intra"], ["inter"], ["inter", "intra"]):
-            raise ValueError(f"contexts must be 'intra', 'inter' or both, got {contexts!r}")
+        if contexts not in (("intra",), ("inter",), CONTEXTS):
+            raise ValueError(f"contexts must be ('intra',), ('inter',) or both, got {contexts!r}")
         if self.norm_cfg is None:
             raise ValueError("norm_cfg must name a norm layer such as dict(type='BN'), got None")
         if size_policy not in SIZE_POLICIES:
@@ -125,7 +128,7 @@ class CPHead(BaseDecodeHead):
             )
         self.prior_size = size
         self.size_policy = size_policy
-        self.contexts = tuple(contexts)
+        self.contexts = contexts
         self.mean_context = mean_context
         self.output_stride = output_stride
         self.stream_training = stream_training
@@ -258,7 +261,8 @@ class CPHead(BaseDecodeHead):
                 "prior_size to the crop's size / stride, rounded up; test with "
                 f"test_cfg=dict(mode='slide', crop_size={crop}, stride=..) and, for images smaller "
                 f"than that, data_preprocessor=dict(size={crop}, test_cfg=dict(size={crop})), or "
-                "approximately with decode_head.size_policy='resample'"
+                "approximately with decode_head.size_policy='resample', which is for scores in "
+                "evaluation only"
             )
         value = self.aggregation(x)
         channels = self.prior_conv.in_channels
@@ -272,13 +276,19 @@ class CPHead(BaseDecodeHead):
     def _resampled(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """V at the prior's size, and the context of every position of a map of another size."""
         keys = F.interpolate(value, self.prior_size, mode="bilinear", align_corners=False)
-        gathered = keys.flatten(2) / self.prior_size[0] / self.prior_size[1]
+        gathered = keys.flatten(2)
         positions = self.prior_conv.out_channels
-        rows = max(VALUES_AT_A_TIME // (len(value) * positions * value.shape[3]), 1)
+        parts = [value]
+        if self._can_stream and not self.prior_conv.norm.training and not is_exporting():
+            rows = max(VALUES_AT_A_TIME // (len(value) * positions * value.shape[3]), 1)
+            parts = value.split(rows, dim=2)
         contexts = []
-        for part in [value] if is_exporting() else value.split(rows, dim=2):
-            prior = self.prior_conv(part).sigmoid()
-            contexts.append((gathered @ prior.flatten(2)).unflatten(2, part.shape[2:]))
+        for part in parts:
+            prior = self.prior_conv(part).sigmoid().flatten(2)
+            # Divided within the product: half precision has few digits for V / N.
+            zero = gathered.new_zeros(1)
+            context = torch.baddbmm(zero, gathered, prior, beta=0, alpha=1 / positions)
+            contexts.append(context.unflatten(2, part.shape[2:]))
         return keys, torch.cat(contexts, dim=2)
 
     def _classify(self, x: Tensor, value: Tensor, context: Tensor) -> Tensor:

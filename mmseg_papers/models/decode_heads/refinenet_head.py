@@ -11,6 +11,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...ops.precision import accumulation_dtype
 from ..layers import FeaturePath, RefineBlock, ResidualConvUnit, require_plain, select_streams
 from .low_resolution_loss import LowResolutionLoss
 
@@ -301,7 +302,7 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
             raise ValueError(
                 "loss_resize='probabilities' resizes a soft-max and needs at least two "
                 "out_channels and a loss_decode without use_sigmoid, got "
-                f"out_channels={self.out_channels} and {kwargs.get('loss_decode')}"
+                f"out_channels={self.out_channels} and {type(losses[0]).__name__}"
             )
 
     def loss_by_feat(
@@ -320,7 +321,7 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
             return super().loss_by_feat(seg_logits, batch_data_samples)
         if self.loss_resize == "probabilities":
             size = batch_data_samples[0].gt_sem_seg.shape
-            probabilities = seg_logits.softmax(dim=1)
+            probabilities = seg_logits.softmax(dim=1, dtype=accumulation_dtype(seg_logits))
             enlarged = F.interpolate(
                 probabilities, size, mode="bilinear", align_corners=self.align_corners
             )

@@ -86,6 +86,8 @@ class AggregationModule(BaseModule):
 class PyramidPooling(BaseModule):
     """PSPNet's pyramid pooling module (arXiv:1612.01105) with the 3x3 convolution that reads it.
 
+    Batch norm of the map that is pooled to 1 x 1 needs two images in training.
+
     Args:
         in_channels (int): Channels of the input.
         channels (int): Channels of every pooled map and of the result.

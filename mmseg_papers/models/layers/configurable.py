@@ -111,7 +111,7 @@ def build_aggregation(
     """
     layer = cfg.get("type") if isinstance(cfg, dict) else None
     layer = SEGMENTATION_MODELS.get(layer) if isinstance(layer, str) else layer
-    accepted = inspect.signature(layer).parameters if layer else {}
+    accepted = inspect.signature(layer).parameters if callable(layer) else {}
     if "in_channels" not in accepted or not {"channels", "out_channels"} & accepted.keys():
         raise ValueError(
             "aggregation must be a dict whose type is a layer that takes in_channels and either "

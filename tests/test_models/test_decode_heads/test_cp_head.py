@@ -260,9 +260,10 @@ def test_refuses_another_size_with_the_cure(mode):
         (dict(am_kernel_size=4), r"kernel_size .* odd.* got 4"),
         (dict(norm_cfg=None), "norm_cfg must name a norm layer"),
         (dict(size_policy="crop"), "size_policy must be one of refuse, resample, got 'crop'"),
-        (dict(contexts=()), r"contexts must be 'intra', 'inter' or both, got \(\)"),
-        (dict(contexts=("extra",)), r"contexts must be .* got \('extra',\)"),
-        (dict(contexts=("intra", "intra")), r"contexts must be .* got \('intra', 'intra'\)"),
+        (dict(contexts=()), r"contexts must be \('intra',\), \('inter',\) or both, got \(\)"),
+        (dict(contexts="intra"), r"contexts must be \('intra',\), .* got 'intra'"),
+        (dict(contexts=("inter", "intra")), r"contexts must be .* got \('inter', 'intra'\)"),
+        (dict(aggregation=dict(type=7)), "aggregation must be a dict .* got {'type': 7}"),
         (dict(aggregation=dict(type="ReLU")), "aggregation must be a dict .* got {'type': 'ReLU'}"),
         (dict(aggregation=dict(type="Aspp")), "aggregation must be a dict .* got {'type': 'Aspp'}"),
         (
@@ -292,10 +293,11 @@ def test_refusals(options, message):
 
 @pytest.mark.parametrize("size", [(7, 5), (4, 12), SIZE])
 @pytest.mark.parametrize("values_at_a_time", [1, 1 << 24])
-def test_a_prior_is_resampled_for_other_sizes(size, values_at_a_time, monkeypatch):
+@pytest.mark.parametrize("norm_cfg", [dict(type="BN"), dict(type="GN", num_groups=2)])
+def test_a_prior_is_resampled_for_other_sizes(size, values_at_a_time, norm_cfg, monkeypatch):
     module = "mmseg_papers.models.decode_heads.cp_head.VALUES_AT_A_TIME"
     monkeypatch.setattr(module, values_at_a_time)
-    model = unsettled(head(size_policy="resample")).eval()
+    model = unsettled(head(size_policy="resample", norm_cfg=norm_cfg)).eval()
     x = torch.randn(2, 8, *size)
     value = model.aggregation(x)
     keys = F.interpolate(value, SIZE, mode="bilinear")
@@ -353,8 +355,14 @@ def test_pyramid_pooling_under_the_prior():
     layer = dict(type="mmseg_papers.models.layers.PyramidPooling", pool_scales=(1, 2))
     model = head(aggregation=layer)
     assert model.aggregation.bottleneck.conv.weight.shape[:2] == (4, 8 + 2 * 4)
-    model.loss([torch.randn(2, 8, *SIZE)], samples(), {})["loss_prior"].backward()
-    assert model.aggregation.pyramid[1][1].conv.weight.grad.abs().max() > 0
+    layer, x = unsettled(model.aggregation).eval(), torch.randn(2, 8, *SIZE)
+    maps = [x]
+    for branch, side in zip(layer.pyramid, (1, 2), strict=True):
+        pooled = branch[1](F.adaptive_avg_pool2d(x, side))
+        maps.append(F.interpolate(pooled, SIZE, mode="bilinear"))
+    torch.testing.assert_close(layer(x), layer.bottleneck(torch.cat(maps, dim=1)))
+    model.train().loss([x], samples(), {})["loss_prior"].backward()
+    assert layer.pyramid[1][1].conv.weight.grad.abs().max() > 0
 
 
 def test_an_aggregation_of_another_shape_is_named():
