@@ -77,10 +77,10 @@ class CPHead(BaseDecodeHead):
             ``dropout_ratio``, ``loss_decode``, ``sampler`` and so on.
 
     Raises:
-        ValueError: If ``prior_size``, ``groups``, ``am_kernel_size``, ``aggregation``, ``contexts``
-            or ``norm_cfg`` are not as described, ``conv_cfg`` or ``act_cfg`` asks for other layers,
-            or ``stream_training`` meets a norm other than batch normalisation or a loss other than
-            ``AffinityLoss``.
+        ValueError: If ``prior_size``, ``groups``, ``am_kernel_size``, ``aggregation``,
+            ``contexts``, ``size_policy`` or ``norm_cfg`` are not as described, ``conv_cfg`` or
+            ``act_cfg`` asks for other layers, or ``stream_training`` meets a norm other than batch
+            normalisation or a loss other than ``AffinityLoss``.
     """
 
     def __init__(
