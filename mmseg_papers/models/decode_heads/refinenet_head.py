@@ -308,15 +308,7 @@ class RefineNetHead(LowResolutionLoss, BaseRefineNetHead):
     def loss_by_feat(
         self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]
     ) -> dict[str, Tensor]:
-        """Losses of scores.
-
-        Args:
-            seg_logits (Tensor): (N, out_channels, h, w).
-            batch_data_samples (list[SegDataSample]): With ``gt_sem_seg`` of one size.
-
-        Returns:
-            dict[str, Tensor]: As ``BaseDecodeHead.loss_by_feat``.
-        """
+        """As :class:`LowResolutionLoss` has it, of what ``loss_resize`` says."""
         if self.loss_resize == "labels":
             return super().loss_by_feat(seg_logits, batch_data_samples)
         if self.loss_resize == "probabilities":
