@@ -30,19 +30,19 @@ def gather_context(value: Tensor, logits: Tensor) -> Tensor:
     """Context of every position under a given prior: the mean over the keys k of p_kq v_k.
 
     Args:
-        value (Tensor): (B, C, h, w).
-        logits (Tensor): The prior before its sigmoid, (B, N, h, w) with N = h * w: channels are
+        value (Tensor): Of the keys, (B, C, h, w).
+        logits (Tensor): The prior before its sigmoid, (B, N, H, W) with N = h * w: channels are
             keys, places queries.
 
     Returns:
-        Tensor: (B, C, h, w).
+        Tensor: Of the queries, (B, C, H, W).
     """
     prior = logits.flatten(2).sigmoid().to(value.dtype)
     # Divided within the product, which could overflow in half precision.
     context = torch.baddbmm(
         value.new_zeros(1), value.flatten(2), prior, beta=0, alpha=1 / prior.shape[1]
     )
-    return context.view(value.shape)
+    return context.view(*value.shape[:2], *logits.shape[2:])
 
 
 def context_prior_reference(

@@ -86,7 +86,7 @@ def make_extra(
     return extra
 
 
-def conv_norm(
+def _conv_norm(
     in_channels: int, out_channels: int, conv_cfg: dict | None, norm_cfg: dict, **kwargs
 ) -> nn.Sequential:
     """A convolution without bias and its norm."""
@@ -96,15 +96,15 @@ def conv_norm(
     )
 
 
-def strided_convs(
+def _strided_convs(
     in_channels: int, out_channels: int, steps: int, conv_cfg: dict | None, norm_cfg: dict
 ) -> nn.Sequential:
     """3x3 convs that halve a stream ``steps`` times; all but the last keep channels, with ReLU."""
     cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, kernel_size=3, stride=2, padding=1)
-    halvings = [conv_norm(in_channels, in_channels, **cfgs) for _ in range(steps - 1)]
+    halvings = [_conv_norm(in_channels, in_channels, **cfgs) for _ in range(steps - 1)]
     for halving in halvings:
         halving.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*halvings, conv_norm(in_channels, out_channels, **cfgs))
+    return nn.Sequential(*halvings, _conv_norm(in_channels, out_channels, **cfgs))
 
 
 class NewStream(nn.Module):
@@ -126,7 +126,7 @@ class NewStream(nn.Module):
     ) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            strided_convs(channels, out_channels, len(in_channels) - r, conv_cfg, norm_cfg)
+            _strided_convs(channels, out_channels, len(in_channels) - r, conv_cfg, norm_cfg)
             for r, channels in enumerate(in_channels)
         )
 
@@ -192,8 +192,8 @@ class MultiResolutionModule(HRModule):
         in_channels, out_channels = self.in_channels[source], self.in_channels[target]
         cfgs = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg)
         if source < target:
-            return strided_convs(in_channels, out_channels, target - source, **cfgs)
-        exchange = conv_norm(in_channels, out_channels, kernel_size=1, **cfgs)
+            return _strided_convs(in_channels, out_channels, target - source, **cfgs)
+        exchange = _conv_norm(in_channels, out_channels, kernel_size=1, **cfgs)
         if self.upsample_cfg is not None:
             scale_factor = 2 ** (source - target)
             exchange.append(build_upsample(self.upsample_cfg, out_channels, scale_factor))

@@ -276,19 +276,11 @@ class CPHead(BaseDecodeHead):
     def _resampled(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """V at the prior's size, and the context of every position of a map of another size."""
         keys = F.interpolate(value, self.prior_size, mode="bilinear", align_corners=False)
-        gathered = keys.flatten(2)
-        positions = self.prior_conv.out_channels
         parts = [value]
         if self._can_stream and not self.prior_conv.norm.training and not is_exporting():
-            rows = max(VALUES_AT_A_TIME // (len(value) * positions * value.shape[3]), 1)
-            parts = value.split(rows, dim=2)
-        contexts = []
-        for part in parts:
-            prior = self.prior_conv(part).sigmoid().flatten(2)
-            # Divided within the product: half precision has few digits for V / N.
-            zero = gathered.new_zeros(1)
-            context = torch.baddbmm(zero, gathered, prior, beta=0, alpha=1 / positions)
-            contexts.append(context.unflatten(2, part.shape[2:]))
+            of_row = len(value) * self.prior_conv.out_channels * value.shape[3]
+            parts = value.split(max(VALUES_AT_A_TIME // of_row, 1), dim=2)
+        contexts = [gather_context(keys, self.prior_conv(part)) for part in parts]
         return keys, torch.cat(contexts, dim=2)
 
     def _classify(self, x: Tensor, value: Tensor, context: Tensor) -> Tensor:

@@ -91,16 +91,16 @@ class PyramidPooling(BaseModule):
     Args:
         in_channels (int): Channels of the input.
         channels (int): Channels of every pooled map and of the result.
+        norm_cfg (dict): Of all convolutions.
         pool_scales (Sequence[int]): Sides of the pooled maps. Default: (1, 2, 3, 6).
-        norm_cfg (dict): Default: ``dict(type='BN')``.
     """
 
     def __init__(
         self,
         in_channels: int,
         channels: int,
+        norm_cfg: dict,
         pool_scales: Sequence[int] = (1, 2, 3, 6),
-        norm_cfg: dict | None = dict(type="BN"),  # noqa: B006  (never changed)
     ) -> None:
         super().__init__()
         self.pyramid = PPM(

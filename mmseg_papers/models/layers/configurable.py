@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 
 from mmcv.cnn import build_upsample_layer
-from mmengine.registry import MODELS
-from mmseg.registry import MODELS as SEGMENTATION_MODELS
+from mmseg.registry import MODELS
 from torch import nn
 
 #: Layers that mmcv registers only when its operations are compiled.
@@ -110,7 +109,7 @@ def build_aggregation(
         ValueError: If the layer is unknown or does not take these channels.
     """
     layer = cfg.get("type") if isinstance(cfg, dict) else None
-    layer = SEGMENTATION_MODELS.get(layer) if isinstance(layer, str) else layer
+    layer = MODELS.get(layer) if isinstance(layer, str) else layer
     accepted = inspect.signature(layer).parameters if callable(layer) else {}
     if "in_channels" not in accepted or not {"channels", "out_channels"} & accepted.keys():
         raise ValueError(
@@ -126,4 +125,4 @@ def build_aggregation(
         in_channels=in_channels, out_channels=out_channels, channels=out_channels, norm_cfg=norm_cfg
     )
     filled = {name: value for name, value in options.items() if name in accepted}
-    return SEGMENTATION_MODELS.build({**filled, **cfg})
+    return MODELS.build({**filled, **cfg})
