@@ -448,6 +448,8 @@ def main() -> int:
     if args.list:
         print("\n".join(names))
         return 0
+    if not (args.tiny or torch.cuda.is_available()):
+        parser.error("PyTorch finds no GPU here; --tiny rehearses without one")
     return run(args.wanted, args.out, args.minutes, args.tiny, args.retry)
 
 

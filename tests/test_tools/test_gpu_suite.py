@@ -42,7 +42,7 @@ def test_rehearsal(tmp_path):
 
 
 def test_the_time_is_over(tmp_path):
-    code, printed = suite("card", "--minutes", "-1", "--out", tmp_path)
+    code, printed = suite("card", "--tiny", "--minutes", "-1", "--out", tmp_path)
     assert code == 0
     assert "call again" in printed
     assert not list(tmp_path.iterdir())
@@ -52,6 +52,14 @@ def test_unknown_piece(tmp_path):
     code, printed = suite("op:nothing", "--out", tmp_path)
     assert code == 2
     assert "no piece op:nothing" in printed
+
+
+def test_nothing_is_measured_without_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    code, printed = suite("card", "--out", tmp_path)
+    assert code == 2
+    assert "no GPU here; --tiny" in printed
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_piece_that_ends_its_process_costs_no_other(tmp_path, monkeypatch):
