@@ -21,6 +21,14 @@ def output_folder(path: str) -> Path:
     return Path(path)
 
 
+def picture_file(path: str) -> Path:
+    """A picture to write; a name without a picture's suffix gets ``.png``."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    formats = FigureCanvasBase.get_supported_filetypes()
+    return Path(path if Path(path).suffix[1:].lower() in formats else f"{path}.png")
+
+
 def positive(text: str) -> int:
     """A whole number above 0.
 

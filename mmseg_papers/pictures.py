@@ -1,9 +1,8 @@
-"""Pictures of images with any channels and values, and the files that tools draw into."""
+"""Pictures of images with any channels and values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -63,18 +62,3 @@ def picture_of_array(image: np.ndarray, bands: Sequence[int] = (2, 1, 0)) -> np.
         image = image.astype(np.float32)  # PyTorch lacks some of NumPy's types
     channels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     return picture_of(channels, bands, image.shape[:2])
-
-
-def picture_file(path: str) -> Path:
-    """A picture to write, for ``argparse``.
-
-    Args:
-        path (str): Its name.
-
-    Returns:
-        Path: The same; without a picture's suffix it gets ``.png``.
-    """
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    formats = FigureCanvasBase.get_supported_filetypes()
-    return Path(path if Path(path).suffix[1:].lower() in formats else f"{path}.png")

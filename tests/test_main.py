@@ -11,7 +11,7 @@ from mmengine.config import Config
 import mmseg_papers
 from mmseg_papers.__main__ import main
 from mmseg_papers.apis.configs import packaged_configs
-from mmseg_papers.pictures import picture_file
+from mmseg_papers.arguments import picture_file
 
 NAME = "hrnetv2_w48_4xb3-120k_cityscapes-512x1024"
 

@@ -74,7 +74,9 @@ STOCK_SEGMENTORS = {
     "AtrousEncoderDecoder": "EncoderDecoder",
 }
 #: Options of ours that mmseg's HRNet lacks.
-HRNET_OPTIONS = {"upsample_mode", "upsample_cfg", "fusion_scope"}
+HRNET_OPTIONS = {
+    *("upsample_mode", "upsample_cfg", "fusion_scope", "fusion_order", "new_stream_from"),
+}
 #: Our heads -> mmseg's with the same parameters and results.
 STOCK_HEADS = {
     "HRNetV2Head": dict(type="FCNHead", kernel_size=1, num_convs=1, concat_input=False),
@@ -154,7 +156,7 @@ def stock_model(model: ConfigDict) -> ConfigDict:
                 channels=head.get("channels", sum(head["in_channels"])),
                 input_transform="resize_concat",
             )
-        head.update(of_mmseg)
+        head.update({**of_mmseg, **head, "type": of_mmseg["type"]})
     return model
 
 

@@ -82,7 +82,7 @@ def require_parts(config: Config, *parts: str) -> None:
     Raises:
         ValueError: If one is missing.
     """
-    if missing := [part for part in parts if part not in config]:
+    if missing := [part for part in parts if config.get(part) is None]:
         raise ValueError(
             f"config {config.filename} has no {' and no '.join(missing)}; give the whole config "
             "that the model was trained with"

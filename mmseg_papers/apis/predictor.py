@@ -261,7 +261,7 @@ def load_model(
         for child in load_whole(model, loaded.get("state_dict", loaded), str(checkpoint)):
             setattr(model, child, None)
     meta = (loaded.get("meta") or {}).get("dataset_meta")
-    if meta is None and "test_dataloader" in config:
+    if meta is None and config.get("test_dataloader") is not None:
         meta = dataset_meta(config.test_dataloader.dataset)
     model.dataset_meta = meta
     return model

@@ -168,12 +168,14 @@ def build_model(
     """Build the model of a config, without a runner.
 
     Synchronised batch norms become ordinary ones, since there is one process. The model knows its
-    config (``cfg``) and classes (``dataset_meta``), which ``mmseg.apis.inference_model`` reads.
+    config (``cfg``) and the classes (``dataset_meta``) of the checkpoint, or else of the config's
+    test data if it has any; ``mmseg.apis.inference_model`` reads both.
 
     Args:
         config (str | Path | Config): A config of MMSegmentation, or a packaged config's name.
         checkpoint (str | Path, optional): The model's weights: a file, a URL or, of the authors,
-            ``papers://<paper>/<path or URL>``. Parts that only train may lack. Default: random.
+            ``papers://<paper>/<path or URL>``. Parts that only train may lack and are then random.
+            Default: all is random.
         pretrained (bool): Start from the ImageNet weights that the config names, which MMEngine
             downloads. Default: False.
 
@@ -195,23 +197,26 @@ def build_model(
     config = resolved_config(config)
     require_parts(config, "model")
     init_default_scope(config.get("default_scope", "mmseg"))
-    if not pretrained:
+    if checkpoint is not None or not pretrained:
         config.model = without_pretrained(config.model)
     with naming_options(config._cfg_dict, ""):
         model = revert_sync_batchnorm(MODELS.build(config.model))
-    if checkpoint is None:
-        logger = MMLogger.get_current_instance()
-        level = logger.level
-        logger.setLevel("WARNING")  # below, MMEngine writes a line about each parameter
-        try:
-            model.init_weights()
-        finally:
-            logger.setLevel(level)
-    else:
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("WARNING")  # below, MMEngine writes a line about each parameter
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
+    loaded = {}
+    if checkpoint is not None:
         loaded = read_checkpoint(str(checkpoint))
         load_whole(model, loaded.get("state_dict", loaded), str(checkpoint))
-    if "test_dataloader" in config:
-        classes, palette = names_and_colors(dataset_meta(config.test_dataloader.dataset))
+    meta = (loaded.get("meta") or {}).get("dataset_meta")
+    if meta is None and config.get("test_dataloader") is not None:
+        meta = dataset_meta(config.test_dataloader.dataset)
+    if meta is not None:
+        classes, palette = names_and_colors(meta)
         model.dataset_meta = dict(classes=classes, palette=palette)
     model.cfg = config
     return model

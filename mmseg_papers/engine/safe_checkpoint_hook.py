@@ -70,8 +70,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     MMEngine removes the old file, then writes the new one in place. This writes beside, renames,
     and removes last. With ``--resume`` it takes the newest file that is whole, and evaluates first
-    if a training by iterations was cut off between a checkpoint and its evaluation, so that no best
-    score is missed.
+    if a training by iterations may have been cut off between a checkpoint and its evaluation, so
+    that no best score is missed.
 
     Args:
         **options: As ``CheckpointHook``.
@@ -131,7 +131,9 @@ class SafeCheckpointHook(CheckpointHook):
         return int(number[1]) if number else -1, file.stat().st_mtime
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Evaluate, if a training by iterations was cut off before the evaluation that was due.
+        """Evaluate, if a training by iterations may have been cut off before that was done.
+
+        The checkpoint is written first, and records its evaluation only with a new best score.
 
         Args:
             runner (Runner): Of the training.

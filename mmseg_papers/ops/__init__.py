@@ -1,7 +1,7 @@
 """Operations that compute the papers' formulas exactly and cheaper, one file each.
 
 Each has a plain ``*_reference`` beside it, which tests compare with and exports use, unless it
-computes as its formula is written (``gather_context``, ``resize_bicubic``).
+computes as its formula is written.
 """
 
 from .adaptive_means import AdaptiveMeans, adaptive_means

@@ -9,6 +9,7 @@ from torch import Tensor
 from .export import is_exporting
 from .once_differentiable import graph_anchor, once_differentiable
 from .precision import accumulation_dtype, check_floating_point, no_autocast
+from .triton_device import check_one_device
 
 #: Rows of the affinities that are held at a time (p = 1). On a CPU they stay in its caches.
 CPU_BLOCK_ROWS = 128
@@ -90,8 +91,7 @@ def _check(feature1: Tensor, feature2: Tensor, p: int) -> None:
             "the features must be of one batch and size (pool them to one grid), "
             f"got {tuple(feature1.shape)} and {tuple(feature2.shape)}"
         )
-    if feature1.device != feature2.device:
-        raise ValueError(f"feature1 is on {feature1.device} and feature2 on {feature2.device}")
+    check_one_device(feature1=feature1, feature2=feature2)
 
 
 class _FeatureAffinity(torch.autograd.Function):

@@ -10,7 +10,7 @@ from .export import is_exporting
 from .layout import is_channels_last, layout
 from .once_differentiable import once_differentiable
 from .precision import accumulation_dtype, check_floating_point, no_autocast
-from .strip_means import strip_sums
+from .strip_means import row_and_column_sums
 from .triton_device import check_one_device, runs_triton
 
 
@@ -165,7 +165,8 @@ def _gradients_below(
         *(False, [0, 0], 1, [True, True, True]),
     )
     torch.ops.aten.threshold_backward(grad_total, total, 0, grad_input=grad_total)
-    strips = zip(strip_sums(grad_total, accumulation_dtype(row)), (row, column), strict=True)
+    sums = row_and_column_sums(grad_total, accumulation_dtype(row))
+    strips = zip(sums, (row, column), strict=True)
     grads = (s.to(like.dtype).contiguous(memory_format=layout(like)) for s, like in strips)
     return *grads, grad_weight, grad_bias
 

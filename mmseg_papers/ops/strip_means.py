@@ -43,7 +43,7 @@ def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
     return _StripMeans.apply(x if is_channels_last(x) else x.contiguous())
 
 
-def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def row_and_column_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Sums of rows and columns, added up in ``dtype``.
 
     Args:
@@ -54,9 +54,9 @@ def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         tuple[Tensor, Tensor]: (N, C, H, 1) and (N, C, 1, W) in the map's layout.
     """
     if runs_triton(x):
-        from .strip_means_triton import strip_sums_triton
+        from .strip_means_triton import row_and_column_sums_triton
 
-        return strip_sums_triton(x, dtype)
+        return row_and_column_sums_triton(x, dtype)
     if is_channels_last(x):  # summed as NCHW, PyTorch is tens of times slower on the CPU
         x = x.permute(0, 2, 3, 1)
         row, column = (x.sum(dim, keepdim=True, dtype=dtype) for dim in (2, 1))
@@ -65,7 +65,7 @@ def strip_sums(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _forward(x: Tensor) -> tuple[Tensor, Tensor]:
-    row, column = strip_sums(x, accumulation_dtype(x))
+    row, column = row_and_column_sums(x, accumulation_dtype(x))
     height, width = x.shape[2:]
     return row.div_(width).to(x.dtype), column.div_(height).to(x.dtype)
 

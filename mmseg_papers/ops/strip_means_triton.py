@@ -14,7 +14,7 @@ ROWS, BLOCK = 8, 2048
 
 
 @triton.jit
-def _strip_sums_kernel(
+def _row_and_column_sums_kernel(
     x,
     row_sums,  # (N, C, H)
     column_sums,  # (chunks, N, C, W)
@@ -50,7 +50,7 @@ def _strip_sums_kernel(
     tl.store(place, column, has_c[:, None] & has_w[None, :])
 
 
-def strip_sums_triton(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def row_and_column_sums_triton(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Sums of rows, (N, C, H, 1), and of columns, (N, C, 1, W), in ``dtype``."""
     n, c, height, width = x.shape
     chunks = triton.cdiv(height, ROWS)
@@ -60,7 +60,7 @@ def strip_sums_triton(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         block_w = max(triton.next_power_of_2(width), 16)
         block_c = min(max(BLOCK // block_w, 1), 32)
         with torch.cuda.device_of(x):
-            _strip_sums_kernel[triton.cdiv(c, block_c), n, chunks](
+            _row_and_column_sums_kernel[triton.cdiv(c, block_c), n, chunks](
                 *(x, row, columns, c, height, width, *x.stride()),
                 ROWS=ROWS,
                 BLOCK_C=block_c,

@@ -18,8 +18,9 @@ from torch import nn
 
 import mmseg_papers
 from mmseg_papers.__main__ import main
-from mmseg_papers.apis import build_model, download, entries, entry, papers, zoo
+from mmseg_papers.apis import Predictor, build_model, download, entries, entry, papers, zoo
 from mmseg_papers.apis.configs import CONFIGS, MIM, packaged_configs, resolved_config
+from mmseg_papers.apis.predictor import load_model
 
 SMALL = "espnetv2-s2_1xb8-20k_camvid-180x240"
 OWN = "hrnetv2_w18-small-v2_1xb4-4k_own-512x512"
@@ -148,6 +149,31 @@ def test_build_model_with_a_checkpoint(tmp_path):
         torch.save(dict(state_dict=changed), tmp_path / "bad.pth")
         with pytest.raises(ValueError, match=message):
             build_model(SMALL, tmp_path / "bad.pth")
+
+
+def test_build_model_takes_the_classes_of_the_file(tmp_path):
+    config = resolved_config(SMALL)
+    weights = build_model(config).state_dict()
+    palette = [[i, i, i] for i in range(11)]
+    meta = dict(dataset_meta=dict(classes=tuple("abcdefghijk"), palette=palette))
+    torch.save(dict(state_dict=weights, meta=meta), tmp_path / "named.pth")
+    assert build_model(config, tmp_path / "named.pth").dataset_meta == meta["dataset_meta"]
+    config.test_dataloader = None  # MMEngine's way to leave testing out
+    assert not hasattr(build_model(config), "dataset_meta")
+    assert build_model(config, tmp_path / "named.pth").dataset_meta == meta["dataset_meta"]
+    assert load_model(config, tmp_path / "named.pth", "cpu").dataset_meta == meta["dataset_meta"]
+    with pytest.raises(ValueError, match="has no test_dataloader"):
+        Predictor(config, tmp_path / "named.pth", device="cpu")
+
+
+def test_what_only_trains_is_initialised_if_the_file_lacks_it(tmp_path):
+    config = resolved_config("spnet_r50-d8_1xb8-20k_camvid-360x480")
+    weights = build_model(config).state_dict()
+    published = {k: v for k, v in weights.items() if not k.startswith("auxiliary_head.")}
+    torch.save(published, tmp_path / "published.pth")
+    head = build_model(config, tmp_path / "published.pth").auxiliary_head
+    assert not head.conv_seg.bias.any()
+    assert head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.1)
 
 
 def test_pretrained_weights_are_asked_for(tmp_path):

@@ -71,6 +71,55 @@ def test_weights_from_a_file_come_last(is_first, tmp_path):
     torch.testing.assert_close(part.state_dict(), expected, rtol=0, atol=0)
 
 
+CONSTANT = dict(type="Constant", layer="Conv2d", val=0.25)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        dict(type="DeepLabV3Head", in_channels=8, channels=4, num_classes=3),
+        dict(type="DeepLabV3PlusHead", in_channels=8, channels=4, num_classes=3, c1_in_channels=4),
+        dict(type="DeepLabV3PlusDecoderHead", channels=4, num_classes=3, in_channels=8),
+        dict(type="CPHead", in_channels=8, channels=4, prior_channels=4, prior_size=4)
+        | dict(num_classes=3, norm_cfg=dict(type="BN")),
+        dict(type="ShuffleNetV2"),
+    ],
+    ids=lambda part: part["type"],
+)
+def test_init_cfg_reaches_every_conv(part):
+    built = MODELS.build(dict(part, init_cfg=CONSTANT))
+    built.init_weights()
+    convs = {name: m for name, m in built.named_modules() if isinstance(m, nn.Conv2d)}
+    assert not [name for name, conv in convs.items() if (conv.weight != 0.25).any()]
+
+
+def test_a_named_layer_is_drawn_once():
+    class Classified(Part):
+        def __init__(self, init_cfg):
+            super().__init__(init_cfg)
+            self.conv_seg = nn.Conv2d(8, 3, 1)
+
+    part = Classified(dict(type="Normal", std=1, override=dict(name="conv_seg")))
+    torch.manual_seed(0)
+    expected = torch.randn(3, 8, 1, 1)
+    torch.manual_seed(0)
+    part.init_weights()
+    torch.testing.assert_close(part.conv_seg.weight.data, expected)
+    part = Classified(dict(type="Constant", val=2, override=dict(name="conv")))
+    part.init_weights()
+    assert (part.conv.conv.weight == 2).all()
+
+
+@every_family
+def test_a_second_call_changes_no_model(family):
+    model = built(family)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for part in model.modules():
+        if getattr(part, "is_init", False):
+            part.init_weights()
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("init_cfg", [None, {}, dict(type="Normal", layer="Conv2d", std=1)])
 def test_a_second_call_changes_nothing(init_cfg):
     part = Part(init_cfg)

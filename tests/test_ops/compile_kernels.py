@@ -119,7 +119,7 @@ def call_all(dtype: torch.dtype, layout: torch.memory_format) -> None:
     gate, mean = torch.empty(2, 40, 9, dtype=dtype), torch.empty(2, 40, 9, dtype=dtype)
     gates.gate_rows_triton(x, gate, torch.empty_like(x), mean)
     gates.gate_rows_backward_triton(x, gate, x, mean, torch.empty_like(x), gate)
-    strips.strip_sums_triton(x, wide)
+    strips.row_and_column_sums_triton(x, wide)
     scores, of_positions = torch.empty(2, 100, 100, dtype=dtype), torch.zeros(2, 100).long()
     sums = torch.empty(4, 2, 100, dtype=wide)
     for options in ((True, False), (False, True)):  # clamped_bce, count_self

@@ -118,7 +118,7 @@ def test_an_exported_program_holds_stock_operators_only():
 def test_kernel_in_the_interpreter(shape, memory_format):
     kernel = importlib.import_module("mmseg_papers.ops.strip_means_triton")
     x = random_map(shape, memory_format).detach()
-    row, column = kernel.strip_sums_triton(x, torch.float64)
+    row, column = kernel.row_and_column_sums_triton(x, torch.float64)
     torch.testing.assert_close(row, x.sum(3, keepdim=True), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(column, x.sum(2, keepdim=True), rtol=1e-12, atol=1e-12)
     for y in (row, column) if len(x) else ():
@@ -129,7 +129,7 @@ def test_kernel_in_the_interpreter(shape, memory_format):
 def test_kernel_adds_half_precision_in_float32():
     kernel = importlib.import_module("mmseg_papers.ops.strip_means_triton")
     x = torch.ones(1, 1, 2, 3000, dtype=torch.float16)
-    row, _column = kernel.strip_sums_triton(x, torch.float32)
+    row, _column = kernel.row_and_column_sums_triton(x, torch.float32)
     assert row.flatten().tolist() == [3000.0, 3000.0]
 
 

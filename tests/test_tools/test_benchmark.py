@@ -122,6 +122,12 @@ WITHOUT_STOCK = {
 }
 
 
+def shapes(benchmark, model, variant):
+    with torch.device("meta"):
+        built = benchmark.build_variant(model, variant)
+    return {name: value.shape for name, value in built.state_dict().items()}
+
+
 def test_stock_is_of_mmseg_and_names_what_is_ours(benchmark):
     built = {}
     for name in packaged_configs():
@@ -130,10 +136,13 @@ def test_stock_is_of_mmseg_and_names_what_is_ours(benchmark):
         is_mmsegs = stock.type in benchmark.FUSED_SEGMENTORS
         assert is_mmsegs or stock.type in WITHOUT_STOCK, name
         heads = stock.decode_head if isinstance(stock.decode_head, list) else [stock.decode_head]
+        kernels = (head.get("kernel_size") for head in heads)
         kind = (stock.type, *stock.backbone, *(part.type for part in (stock.backbone, *heads)))
+        kind = (*kind, *kernels)
         if kind not in built:
             built[kind] = benchmark.describe_stock(model)
             assert is_mmsegs != (stock.type in built[kind]), name
+            assert shapes(benchmark, model, "stock") == shapes(benchmark, model, "ours"), name
     texts = set(built.values())
     assert {
         "mmseg with the plain forms of WeightedCrossEntropyLoss",
@@ -147,6 +156,10 @@ def test_stock_is_of_mmseg_and_names_what_is_ours(benchmark):
     [
         ("deeplabv3_r50-mg124_1xb8-20k_camvid-360x480", {"model.output_stride": 8}),
         ("hrnetv2_w48-fusion-final_4xb3-120k_cityscapes-512x1024", {}),
+        (
+            "ocrnet-b_hrnetv2-w48_4xb3-120k_cityscapes-512x1024",
+            {"model.backbone.new_stream_from": "all"},
+        ),
     ],
 )
 def test_stock_of_a_model_computes_the_same(name, options, benchmark, monkeypatch):

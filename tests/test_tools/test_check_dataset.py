@@ -161,6 +161,19 @@ def test_a_split_without_label_maps(tool, tmp_path, capsys):
     assert "label_counts = [600, 600]" in printed
 
 
+def test_a_training_without_validation(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1))
+    config = Config.fromfile(CONFIG)
+    config.train_dataloader.dataset.update(data_root=str(tmp_path), classes=("a", "b"))
+    config.val_dataloader = None
+    config.dump(tmp_path / "config.py")
+    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+    assert "label_counts = [600, 600]" in printed
+    assert not (tmp_path / "out" / "val.png").exists()
+
+
 def test_only_training_data_give_weights(tool, tmp_path, capsys):
     write(tmp_path, lambda split, i: stripes(0, 1))
     for file in (tmp_path / "annotations" / "train").iterdir():

@@ -27,7 +27,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mmseg_papers.pictures import picture_file
+from mmseg_papers.arguments import picture_file
 
 
 @dataclass

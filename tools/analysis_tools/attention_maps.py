@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from mmseg_papers.apis import Predictor
 from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.arguments import picture_file
 from mmseg_papers.models.layers import StripPoolingModule
 from mmseg_papers.models.segmentors.fused_encoder_decoder import last_head
 from mmseg_papers.models.segmentors.height_attention import HeightAttentionMixin
-from mmseg_papers.pictures import picture_file
 
 
 @dataclass

@@ -118,6 +118,8 @@ def main(argv: list[str] | None = None) -> int:
         loader = f"{split}_dataloader"
         if loader not in config:
             parser.error(f"config {args.config} has no {loader}")
+        if config[loader] is None:  # as MMEngine wants it of a training without validation
+            continue
         try:
             with naming_options(config[loader], loader):
                 of_split = source_datasets(config[loader].dataset)

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from mmseg_papers.apis import load_model
 from mmseg_papers.apis.configs import require_parts, resolved_config
+from mmseg_papers.arguments import picture_file
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.losses import label_of_positions
-from mmseg_papers.pictures import picture_file
 
 
 def read_window(model: BaseModel, data: dict) -> tuple[Tensor, Tensor]:

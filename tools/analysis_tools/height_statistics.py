@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmseg_papers.apis.configs import require_parts, resolved_config
-from mmseg_papers.arguments import positive
+from mmseg_papers.arguments import picture_file, positive
 from mmseg_papers.datasets.height_statistics import (
     count_classes,
     entropy,
@@ -30,7 +30,6 @@ from mmseg_papers.datasets.height_statistics import (
     probabilities,
 )
 from mmseg_papers.datasets.label_maps import load_label_map, source_datasets
-from mmseg_papers.pictures import picture_file
 
 
 def show(counts: np.ndarray, classes: list[str]) -> None:

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from mmseg_papers.apis import Predictor
 from mmseg_papers.apis.configs import resolved_config
+from mmseg_papers.arguments import picture_file
 from mmseg_papers.models.segmentors import DSRLEncoderDecoder
-from mmseg_papers.pictures import picture_file
 
 
 @torch.no_grad()

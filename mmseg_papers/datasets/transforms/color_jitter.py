@@ -1,4 +1,4 @@
-"""Colour jitter and blur as HANet's training has them."""
+"""Colour jitter as HANet's training has it."""
 
 from __future__ import annotations
 
@@ -79,35 +79,3 @@ def _turn_hue(image: np.ndarray, turns: float) -> np.ndarray:
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL)
     hsv[..., 0] += np.uint8(int(turns * 256) % 256)  # wraps around
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL)
-
-
-@TRANSFORMS.register_module()
-class GaussianBlur(BaseTransform):
-    """Blur every image by a Gaussian of random width.
-
-    Args:
-        sigma (tuple[float, float]): Range of its standard deviation, in pixels.
-            Default: (0.15, 1.3).
-
-    Raises:
-        ValueError: If the range is empty or not positive.
-    """
-
-    def __init__(self, sigma: tuple[float, float] = (0.15, 1.3)) -> None:
-        super().__init__()
-        if not 0 < sigma[0] <= sigma[1]:
-            raise ValueError(f"sigma must be a range above 0, got {tuple(sigma)}")
-        self.sigma = tuple(sigma)
-
-    def transform(self, results: dict) -> dict:
-        """Blur.
-
-        Args:
-            results (dict): With ``img``.
-
-        Returns:
-            dict: The same with another ``img``.
-        """
-        sigma = np.random.uniform(*self.sigma)
-        results["img"] = cv2.GaussianBlur(results["img"], (0, 0), sigma)
-        return results

@@ -37,7 +37,7 @@ class EESP(BaseModule):
         stride (int): Of the depthwise convs. Default: 1.
         max_kernel (int): Of the kernels 3, 5, 7 and 9 that the dilations stand for, larger ones
             are replaced by 3. Default: 9.
-        norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        norm_cfg (dict): Default: ``dict(type='BN')``.
         is_complete (bool): False leaves out the shortcut and the PReLU at the end, as in
             :class:`EESPDownsampler`. Default: True.
     """
@@ -102,7 +102,7 @@ class EESPDownsampler(BaseModule):
         out_channels (int): ``out_channels - in_channels`` of them come from the EESP.
         max_kernel (int): As for :class:`EESP`.
         image_channels (int): Channels of the image. Default: 3.
-        norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        norm_cfg (dict): Default: ``dict(type='BN')``.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class ESPNetv2(CompleteLoading, BaseModule):
     Args:
         scale (float): Width: 0.5, 1.0, 1.25, 1.5 or 2.0. Default: 2.0.
         in_channels (int): Channels of the images. Default: 3.
-        norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        norm_cfg (dict): Default: ``dict(type='BN')``.
         init_cfg (dict | list[dict], optional): Default: convs as He et al. (fan out), as the
             authors do.
 

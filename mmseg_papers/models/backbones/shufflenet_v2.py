@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import CompleteLoading, check_image_channels, set_stride_and_rate
+from ..layers import CompleteLoading, InitialisedLast, check_image_channels, set_stride_and_rate
 
 #: Width -> channels of stem, stages 2 to 4 and last conv (arXiv:1807.11164, table 5).
 WIDTHS = {
@@ -74,7 +73,7 @@ def _depthwise(channels: int, stride: int, norm_cfg: dict) -> ConvModule:
 
 
 @MODELS.register_module()
-class ShuffleNetV2(CompleteLoading, BaseModule):
+class ShuffleNetV2(CompleteLoading, InitialisedLast):
     """ShuffleNetV2 (arXiv:1807.11164) as HANet's trunk.
 
     At output stride 16 the strided convs of stage 4 have stride 1 and rate 2; the other units of

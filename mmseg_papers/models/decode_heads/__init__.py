@@ -6,8 +6,9 @@ from .deeplabv3plus_decoder_head import DeepLabV3PlusDecoderHead
 from .dense_aspp_head import DenseASPPHead
 from .espnetv2_head import ESPNetv2Head
 from .hrnet_head import HRNetV2Head
+from .low_resolution_loss import LowResolutionFCNHead
 from .ocr_head import ASPOCRHead, ObjectContextHead
-from .plain_deeplabv3plus_head import LowResolutionFCNHead, PlainDeepLabV3PlusHead
+from .plain_deeplabv3plus_head import PlainDeepLabV3PlusHead
 from .refinenet_head import LightWeightRefineNetHead, RefineNetHead
 from .sisr_head import DeepLabV3PlusSISRHead, SISRHead
 from .sp_head import SPHead

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...ops import context_prior, context_prior_and_sums, gather_context
-from ...ops.batch_norm import is_batch_norm, sync_group, update_running_statistics
+from ...ops.batch_norm import NormState, is_batch_norm, sync_group, update_running_statistics
 from ...ops.export import is_exporting
 from ...ops.plain_layers import is_hooked, is_plain_conv
-from ..layers import AggregationModule, build_aggregation, require_plain
+from ..layers import AggregationModule, InitialisedLast, build_aggregation, require_plain
 from ..losses import AffinityLoss, label_of_positions
 
 #: Of the same class and of the others, in the order of the bottleneck's channels.
@@ -27,7 +27,7 @@ VALUES_AT_A_TIME = 1 << 24
 
 
 @MODELS.register_module()
-class CPHead(BaseDecodeHead):
+class CPHead(InitialisedLast, BaseDecodeHead):
     """Context prior head (arXiv:2004.01547, the context prior layer).
 
     Aggregated features V predict, for every position, which of all N positions are of its class:
@@ -183,8 +183,7 @@ class CPHead(BaseDecodeHead):
         if torch.is_grad_enabled() or norm.training or not self._can_stream:
             context = gather_context(value, self.prior_conv(value))
         else:
-            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-            shift = norm.bias - norm.running_mean * scale
+            scale, shift = NormState.of(norm).affine(norm.weight, norm.bias)
             conv = self.prior_conv.conv
             context = context_prior(value, conv.weight, scale, shift, conv.groups)
         return self._classify(x, value, context)

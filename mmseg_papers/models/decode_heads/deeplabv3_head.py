@@ -9,7 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ASPP, DeepLabV3PlusDecoder, require_plain, select_map
+from ..layers import ASPP, DeepLabV3PlusDecoder, InitialisedLast, require_plain, select_map
 
 #: Where the weights of ``mmseg``'s heads are here.
 MMSEG_PREFIXES = {
@@ -22,7 +22,7 @@ MMSEG_PREFIXES = {
 
 
 @MODELS.register_module()
-class DeepLabV3Head(BaseDecodeHead):
+class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
     """DeepLabV3's head: atrous spatial pyramid pooling and a classifier (arXiv:1706.05587).
 
     Unlike ``mmseg``'s ``ASPPHead`` the projection is 1x1 (option ``bottleneck_kernel``), dropout

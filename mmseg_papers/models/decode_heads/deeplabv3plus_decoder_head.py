@@ -8,11 +8,11 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..layers import DeepLabV3PlusDecoder, require_plain, select_map
+from ..layers import DeepLabV3PlusDecoder, InitialisedLast, require_plain, select_map
 
 
 @MODELS.register_module()
-class DeepLabV3PlusDecoderHead(BaseDecodeHead):
+class DeepLabV3PlusDecoderHead(InitialisedLast, BaseDecodeHead):
     """Decoder and classifier of DeepLabV3+ (arXiv:1802.02611).
 
     It reads what :class:`mmseg_papers.models.necks.ASPPNeck` gives. In DSRL the pyramid belongs

@@ -31,7 +31,7 @@ class EfficientPyramidPool(BaseModule):
         channels (int): Channels inside.
         out_channels (int, optional): Channels of a last 1x1 conv, norm and PReLU. Default: none of
             these; the result has ``channels``.
-        norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        norm_cfg (dict): Default: ``dict(type='BN')``.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class EfficientPointwiseConv(BaseModule):
     Args:
         in_channels (int): Channels of the map.
         out_channels (int): Channels of the result.
-        norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        norm_cfg (dict): Default: ``dict(type='BN')``.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ESPNetv2Head(BaseDecodeHead):
         in_index (Sequence[int]): Which maps of the backbone. Default: (0, 1, 2, 3).
         align_corners (bool): For resizing between levels and to the image. Inside the pyramids it
             is True, as the authors'. Default: True.
-        norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        norm_cfg (dict): Default: ``dict(type='BN')``.
         init_cfg (dict | list[dict], optional): Default: convs as He et al. (fan out), as the
             authors do.
         **kwargs: As ``mmseg``'s ``BaseDecodeHead``.

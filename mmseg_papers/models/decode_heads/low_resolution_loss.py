@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads import FCNHead
+from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
@@ -33,3 +35,11 @@ class LowResolutionLoss:
         labels = F.interpolate(labels.float(), seg_logits.shape[2:], mode=self.label_mode).long()
         samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
         return super().loss_by_feat(seg_logits, samples)
+
+
+@MODELS.register_module()
+class LowResolutionFCNHead(LowResolutionLoss, FCNHead):
+    """FCN head whose losses are taken at the size of its logits.
+
+    HANet's auxiliary loss (the authors' ``network/deepv3.py``). Arguments are ``FCNHead``'s.
+    """

@@ -1,4 +1,4 @@
-"""The DeepLabV3+ head of HANet's published models, and their auxiliary head."""
+"""The DeepLabV3+ head of HANet's published models."""
 
 from __future__ import annotations
 
@@ -7,41 +7,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads import FCNHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...ops import conv_of_constant_concat
-from ...ops.plain_layers import is_plain_conv
-from ..layers import ASPP, InitialisedLast, norm_and_activate, require_plain, select_map
-from .low_resolution_loss import LowResolutionLoss
+from ..layers import ASPP, BranchProjection, InitialisedLast, require_plain, select_map
 
 HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
-
-
-class BranchProjection(ConvModule):
-    """1x1 conv, BN and ReLU over the concatenation of ASPP's branches, which is never built.
-
-    Its input is the concatenation in its parts: the image-level branch, one value an image or a
-    row, and the others. Arguments are ``ConvModule``'s.
-    """
-
-    def forward(self, branches: Sequence[Tensor]) -> Tensor:
-        """Project.
-
-        Args:
-            branches (Sequence[Tensor]): (N, C_0, 1, 1) or (N, C_0, H, 1), then (N, C_i, H, W).
-
-        Returns:
-            Tensor: (N, out_channels, H, W).
-        """
-        constant, *maps = branches
-        if not is_plain_conv(self.conv):
-            constant = constant.expand(-1, -1, *maps[0].shape[2:])
-            return super().forward(torch.cat([constant, *maps], dim=1))
-        x = conv_of_constant_concat(constant, maps, self.conv.weight, self.conv.bias)
-        return norm_and_activate(self, x)
 
 
 @MODELS.register_module()
@@ -127,17 +99,8 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
         """
         x = select_map(inputs, self.in_index, self.in_channels, self)
         low_level = select_map(inputs, self.c1_index, self.c1_in_channels, self, "c1_")
-        pooled, maps = self.aspp.branches(x)
-        x = self.bottleneck((pooled, *maps))
+        x = self.bottleneck(self.aspp.branches(x))
         size = low_level.shape[2:]
         x = F.interpolate(x, size, mode="bilinear", align_corners=self.align_corners)
         x = self.fuse(torch.cat([self.c1_bottleneck(low_level), x], dim=1))
         return self.cls_seg(x)
-
-
-@MODELS.register_module()
-class LowResolutionFCNHead(LowResolutionLoss, FCNHead):
-    """FCN head whose losses are taken at the size of its logits.
-
-    HANet's auxiliary loss (the authors' ``network/deepv3.py``). Arguments are ``FCNHead``'s.
-    """

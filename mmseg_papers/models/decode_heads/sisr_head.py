@@ -88,8 +88,9 @@ class SISRHead(BaseModule):
 
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` says, or as ESPCN's code does."""
+        is_first = not self.is_init
         super().init_weights()
-        if self.has_espcn_init:
+        if is_first and self.has_espcn_init:
             convs = [m for m in (*self.body, *self.tail) if isinstance(m, nn.Conv2d)]
             for conv in convs:
                 fan_out = conv.out_channels * conv.kernel_size[0] ** 2

@@ -65,8 +65,9 @@ class SPHead(InitialisedLast, BaseDecodeHead):
 
     def init_weights(self) -> None:
         """Initialise as the authors do, unless ``init_cfg`` says otherwise."""
+        is_first = not self.is_init
         super().init_weights()
-        if self.init_cfg is None:
+        if is_first and self.init_cfg is None:
             reset_convs(self)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """Building blocks that several models share."""
 
 from .aggregation import AggregationModule, PyramidPooling
-from .aspp import ASPP, DeepLabV3PlusDecoder
+from .aspp import ASPP, BranchProjection, DeepLabV3PlusDecoder
 from .complete_loading import CompleteLoading
 from .configurable import build_aggregation, build_upsample, require_layer, require_plain
 from .conv_module import conv_module_layers, norm_and_activate
@@ -26,6 +26,7 @@ __all__ = [
     "ASPP",
     "AggregationModule",
     "BilinearSSSR",
+    "BranchProjection",
     "ChainedResidualPooling",
     "CompleteLoading",
     "DeconvSSSR",

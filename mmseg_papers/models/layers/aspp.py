@@ -13,13 +13,37 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from ...ops.constant_concat import conv_of_constant_concat
-from ...ops.plain_layers import is_hooked, is_plain_conv
+from ...ops.plain_layers import is_plain_conv
 from .conv_module import norm_and_activate
 from .initialised_last import InitialisedLast
 from .output_stride import set_stride_and_rate, warn_of_dead_rates
 
 #: The output stride that the rates of :class:`ASPP` are given for.
 RATES_STRIDE = 16
+
+
+class BranchProjection(ConvModule):
+    """Conv, BN and ReLU over the concatenation of :class:`ASPP`'s branches, which is never built.
+
+    Its input is the concatenation in its parts. Arguments are ``ConvModule``'s.
+    """
+
+    def forward(self, branches: Sequence[Tensor]) -> Tensor:
+        """Project.
+
+        Args:
+            branches (Sequence[Tensor]): (N, C_i, H, W) each; the first may be the image level,
+                (N, C_0, 1, 1), or one value a row, (N, C_0, H, 1).
+
+        Returns:
+            Tensor: (N, out_channels, H, W).
+        """
+        first, *maps = branches
+        size = branches[-1].shape[2:]
+        if first.shape[2:] == size or not is_plain_conv(self.conv):
+            return super().forward(torch.cat([first.expand(-1, -1, *size), *maps], dim=1))
+        x = conv_of_constant_concat(first, maps, self.conv.weight, self.conv.bias)
+        return norm_and_activate(self, x)
 
 
 class ASPP(InitialisedLast):
@@ -94,7 +118,7 @@ class ASPP(InitialisedLast):
         self.concat_channels = pool_channels + (1 + len(rates)) * channels
         self.bottleneck = None
         if bottleneck_kernel is not None:
-            self.bottleneck = ConvModule(
+            self.bottleneck = BranchProjection(
                 self.concat_channels,
                 channels,
                 bottleneck_kernel,
@@ -129,41 +153,23 @@ class ASPP(InitialisedLast):
         """Rates of the 3x3 convs at the present output stride."""
         return tuple(rate * RATES_STRIDE // self.output_stride for rate in self.rates)
 
-    def branches(self, x: Tensor) -> tuple[Tensor | None, list[Tensor]]:
+    def branches(self, x: Tensor) -> list[Tensor]:
         """The parts of the concatenation.
 
         Args:
             x (Tensor): (N, in_channels, h, w).
 
         Returns:
-            tuple[Tensor | None, list[Tensor]]: The image-level branch, (N, pool_channels, 1, 1),
-            or None without one; the others, (N, channels, h, w) each.
+            list[Tensor]: The image-level branch if there is one, (N, pool_channels, 1, 1); the
+            others, (N, channels, h, w) each.
 
         Raises:
             ValueError: If batch norm of the image-level branch is to be trained on one image.
         """
         if self.training:
             self._check(x)
-        pooled = None if self.image_pool is None else self.image_pool(x)
-        return pooled, self.aspp_modules(x)
-
-    def project(self, pooled: Tensor | None, maps: Sequence[Tensor]) -> Tensor:
-        """Project the concatenation of the branches.
-
-        Args:
-            pooled (Tensor, optional): As from :meth:`branches`, or one value a row,
-                (N, pool_channels, h, 1).
-            maps (Sequence[Tensor]): As from :meth:`branches`.
-
-        Returns:
-            Tensor: (N, channels, h, w).
-        """
-        bottleneck, conv = self.bottleneck, self.bottleneck.conv
-        if pooled is None or is_hooked(bottleneck) or not is_plain_conv(conv):
-            pooled = [] if pooled is None else [pooled.expand(-1, -1, *maps[0].shape[2:])]
-            return self.dropout(bottleneck(torch.cat([*pooled, *maps], dim=1)))
-        y = conv_of_constant_concat(pooled, maps, conv.weight, conv.bias)
-        return self.dropout(norm_and_activate(bottleneck, y))
+        pooled = [] if self.image_pool is None else [self.image_pool(x)]
+        return [*pooled, *self.aspp_modules(x)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool at all rates and project.
@@ -174,16 +180,16 @@ class ASPP(InitialisedLast):
         Returns:
             Tensor: (N, channels, h, w); without a projection (N, concat_channels, h, w).
         """
-        pooled, maps = self.branches(x)
+        branches = self.branches(x)
         if self.bottleneck is None:
-            pooled = [] if pooled is None else [pooled.expand(-1, -1, *x.shape[2:])]
-            return torch.cat([*pooled, *maps], dim=1)
-        return self.project(pooled, maps)
+            return torch.cat([b.expand(-1, -1, *x.shape[2:]) for b in branches], dim=1)
+        return self.dropout(self.bottleneck(branches))
 
     def init_weights(self) -> None:
         """Initialise as the authors, unless ``init_cfg`` says otherwise."""
+        is_first = not self.is_init
         super().init_weights()
-        if self.init_cfg is None:
+        if is_first and self.init_cfg is None:
             init_convs(self)
 
     def _check(self, x: Tensor) -> None:
@@ -278,8 +284,9 @@ class DeepLabV3PlusDecoder(InitialisedLast):
 
     def init_weights(self) -> None:
         """Initialise as the authors, unless ``init_cfg`` says otherwise."""
+        is_first = not self.is_init
         super().init_weights()
-        if self.init_cfg is None:
+        if is_first and self.init_cfg is None:
             init_convs(self)
 
 

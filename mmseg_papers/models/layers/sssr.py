@@ -21,7 +21,7 @@ class DeconvSSSR(BaseModule):
     Args:
         channels (int): Channels of the logits, ``decode_head.out_channels``.
         num_deconvs (int): Doublings; 2 from stride 2 to twice the input. Default: 2.
-        norm_cfg (dict, optional): Default: ``dict(type='BN')``.
+        norm_cfg (dict): Default: ``dict(type='BN')``.
         act_cfg (dict): Default: ``dict(type='PReLU')``, with a slope for each channel;
             ``dict(type='ReLU')`` is the paper's.
 

@@ -65,9 +65,11 @@ class StripPoolingModule(BaseModule):
 
     def init_weights(self) -> None:
         """Initialise as the authors do."""
+        is_first = not self.is_init
         super().init_weights()
-        bound = self.conv3.in_channels**-0.5
-        nn.init.uniform_(self.conv3.bias, -bound, bound)
+        if is_first:
+            bound = self.conv3.in_channels**-0.5
+            nn.init.uniform_(self.conv3.bias, -bound, bound)
 
     def strips(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both strips behind conv and BN.
@@ -159,8 +161,10 @@ class MixedPoolingModule(BaseModule):
 
     def init_weights(self) -> None:
         """Initialise as the authors do."""
+        is_first = not self.is_init
         super().init_weights()
-        reset_convs(self)
+        if is_first:
+            reset_convs(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the context of a pyramid and of strips.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from ...ops.upsample_cross_entropy import class_indices
 from .cross_entropy_loss import check_class_weight
 
 
-class PixelMiningLoss(nn.Module):
+class PixelMiningLoss(nn.Module, ABC):
     """Base of losses over pixels that are chosen by the cross entropy of every pixel.
 
     Segmentors of this package compute that from low-resolution logits, and call

@@ -342,6 +342,11 @@ class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
     dropout would draw anew. See :class:`FusedSegmentorMixin`.
     """
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        # Which mmseg's predictions of one output look for there, in the list of stages.
+        self.decode_head.threshold = last_head(self).threshold
+
     def _decode_head_forward_train(
         self, inputs: list[Tensor], data_samples: list
     ) -> dict[str, Tensor]:

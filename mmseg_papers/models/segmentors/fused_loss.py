@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...ops.precision import accumulation_dtype
 from ...ops.upsample_cross_entropy import class_indices, upsample_cross_entropy
+from ..decode_heads.low_resolution_loss import LowResolutionLoss
 from ..losses.cross_entropy_loss import WeightedCrossEntropyLoss, weighted_cross_entropy
 from ..losses.hard_pixel_mining_loss import HardPixelMiningLoss
 from ..losses.image_weighted_cross_entropy_loss import ImageWeightedCrossEntropyLoss
@@ -78,7 +79,9 @@ def check_losses(head: nn.Module) -> None:
 
     Raises:
         ValueError: If there is one output and a soft-max, whose loss is 0 whatever the model says;
-            names the two right settings. If ``class_weight`` has another number of values.
+            names the two right settings. If ``class_weight`` has another number of values, or
+            ``mmseg``'s code, which a head of this package calls for a loss at the size of its
+            logits, fails with it and ``avg_non_ignore``.
     """
     if _computes_its_losses(head):
         return
@@ -92,6 +95,12 @@ def check_losses(head: nn.Module) -> None:
                     f"class_weight of {type(loss).__name__} must have one value for each of the "
                     f"{outputs} outputs of {type(head).__name__}, got {len(class_weight)}"
                 )
+            if _fails_with_weights(head, loss):
+                raise ValueError(
+                    f"{type(loss).__name__} of {type(head).__name__} fails in mmseg with "
+                    "class_weight and avg_non_ignore=True; set loss_decode=dict(_delete_=True, "
+                    "type='WeightedCrossEntropyLoss', class_weight=[..])"
+                )
         is_soft_max = isinstance(loss, SOFT_MAX) or getattr(loss, "cls_criterion", None) in (
             cross_entropy,
             weighted_cross_entropy,
@@ -104,6 +113,12 @@ def check_losses(head: nn.Module) -> None:
                 "out_channels=1, threshold=0.5, loss_decode=dict(type='CrossEntropyLoss', "
                 "use_sigmoid=True), or out_channels=2 with the loss as it is"
             )
+
+
+def _fails_with_weights(head: nn.Module, loss: nn.Module) -> bool:
+    """Whether ``mmseg``'s code computes a loss, and raises an IndexError with ``class_weight``."""
+    by_mmseg = isinstance(head, LowResolutionLoss) and type(loss) is CrossEntropyLoss
+    return by_mmseg and loss.cls_criterion is cross_entropy and loss.avg_non_ignore
 
 
 def check_device(head: nn.Module) -> None:

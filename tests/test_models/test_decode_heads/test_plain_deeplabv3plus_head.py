@@ -33,16 +33,6 @@ def test_rates_follow_the_output_stride(output_stride, rates):
     assert head(maps).shape == (2, 5, 12, 20)
 
 
-def test_the_projection_equals_the_one_of_the_concatenation():
-    head = build()
-    pooled, maps = head.aspp.branches(torch.randn(2, 16, 5, 7))
-    for constant in (pooled, torch.randn(2, 8, 5, 1)):
-        x = torch.cat([constant.expand(-1, -1, 5, 7), *maps], dim=1)
-        plain = head.bottleneck
-        expected = plain.activate(plain.norm(plain.conv(x)))
-        torch.testing.assert_close(head.bottleneck((constant, *maps)), expected)
-
-
 @pytest.mark.parametrize("options", [dict(norm_cfg=None), dict(act_cfg=None)])
 def test_without_norm_or_activation(options):
     maps = torch.rand(2, 6, 16, 16), torch.rand(2, 16, 4, 4)

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads import ASPPHead
 from torch import nn
 from torch.nn import functional as F
@@ -18,9 +19,8 @@ def parameters(module):
 
 def plain(aspp, x):
     """Expand, concatenate, project."""
-    pooled, maps = aspp.branches(x)
-    maps = maps if pooled is None else [pooled.expand(-1, -1, *x.shape[2:]), *maps]
-    return aspp.dropout(aspp.bottleneck(torch.cat(maps, dim=1)))
+    maps = [branch.expand(-1, -1, *x.shape[2:]) for branch in aspp.branches(x)]
+    return aspp.dropout(ConvModule.forward(aspp.bottleneck, torch.cat(maps, dim=1)))
 
 
 @pytest.mark.parametrize("separable", [False, True])
@@ -47,13 +47,16 @@ def test_equals_the_concatenation(separable, with_image_pool, kernel):
             torch.testing.assert_close(a, b)
 
 
-def test_one_value_a_row():
-    """What a height-driven gate makes of the image level."""
-    aspp = ASPP(6, 4, (2, 3)).eval()
-    _, maps = aspp.branches(torch.randn(2, 6, 5, 7))
-    rows = torch.randn(2, 4, 5, 1)
-    expected = aspp.bottleneck(torch.cat([rows.expand(-1, -1, -1, 7), *maps], dim=1))
-    torch.testing.assert_close(aspp.project(rows, maps), expected)
+@pytest.mark.parametrize("size", [(5, 7), (5, 1), (1, 1)])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_one_value_an_image_or_a_row(size, kernel):
+    """The image level, and what a height-driven gate makes of it."""
+    aspp = ASPP(6, 4, (2, 3), bottleneck_kernel=kernel).eval()
+    pooled, *maps = aspp.branches(torch.randn(2, 6, *size))
+    for constant in (pooled, torch.randn(2, 4, size[0], 1)):
+        x = torch.cat([constant.expand(-1, -1, *size), *maps], dim=1)
+        expected = ConvModule.forward(aspp.bottleneck, x)
+        torch.testing.assert_close(aspp.bottleneck((constant, *maps)), expected)
 
 
 def test_a_hooked_projection_equals_the_other():

@@ -422,6 +422,20 @@ def test_visualizer_and_metric_read_the_labels(tmp_path):
     assert files[0] == files[1]
 
 
+def test_one_channel_of_a_cascade():
+    """mmseg's fails, as it looks for the threshold in the list of stages."""
+    binary = one_channel(0.52)
+    binary = {
+        key: binary[key] for key in ("num_classes", "out_channels", "threshold", "loss_decode")
+    }
+    _, ours = build_pair(model_config([{**part, **binary} for part in OCR]))
+    inputs, meta = images(1), CASES["same_size"]
+    (sample,) = predict(ours, inputs, with_meta(meta))
+    labels = sample.pred_sem_seg.data
+    assert torch.equal(labels, (ours.encode_decode(inputs, [meta])[0].sigmoid() > 0.52).long())
+    assert 0 < labels.double().mean() < 1
+
+
 def test_drop_in_for_the_type():
     for theirs, ours in FUSED.items():
         decode_head = OCR if "Cascade" in theirs else head()

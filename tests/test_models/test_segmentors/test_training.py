@@ -304,6 +304,26 @@ def test_class_weight_with_ignored_pixels_works(avg_non_ignore):
 
 
 @pytest.mark.parametrize(
+    "part",
+    [
+        dict(type="LowResolutionFCNHead"),
+        dict(type="RefineNetHead", in_channels=[8, 12], channels=[4, 4], in_index=[0, 1])
+        | dict(cascade="2-cascaded"),
+    ],
+    ids=lambda part: part["type"],
+)
+def test_class_weight_where_the_loss_is_low_resolution(part):
+    weighted = dict(CE, class_weight=WEIGHT, avg_non_ignore=True)
+    config = model_config(head(**part, loss_decode=weighted), type="FusedEncoderDecoder")
+    with pytest.raises(ValueError, match=rf"{part['type']} fails .*'WeightedCrossEntropyLoss'"):
+        MODELS.build(config)
+    weighted = dict(type="WeightedCrossEntropyLoss", class_weight=WEIGHT)
+    config = model_config(head(**part, loss_decode=weighted), type="FusedEncoderDecoder")
+    losses = MODELS.build(config).loss(images(), labelled())
+    assert losses["decode.loss_ce"].isfinite()
+
+
+@pytest.mark.parametrize(
     "options",
     [
         dict(sampler=dict(type="OHEMPixelSampler", min_kept=100)),

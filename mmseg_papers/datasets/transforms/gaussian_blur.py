@@ -1,4 +1,4 @@
-"""Blurring of images by chance."""
+"""Blurring of images: always by a random width, or by chance."""
 
 from __future__ import annotations
 
@@ -7,6 +7,38 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class GaussianBlur(BaseTransform):
+    """Blur every image by a Gaussian of random width.
+
+    Args:
+        sigma (tuple[float, float]): Range of its standard deviation, in pixels.
+            Default: (0.15, 1.3).
+
+    Raises:
+        ValueError: If the range is empty or not positive.
+    """
+
+    def __init__(self, sigma: tuple[float, float] = (0.15, 1.3)) -> None:
+        super().__init__()
+        if not 0 < sigma[0] <= sigma[1]:
+            raise ValueError(f"sigma must be a range above 0, got {tuple(sigma)}")
+        self.sigma = tuple(sigma)
+
+    def transform(self, results: dict) -> dict:
+        """Blur.
+
+        Args:
+            results (dict): With ``img``.
+
+        Returns:
+            dict: The same with another ``img``.
+        """
+        sigma = np.random.uniform(*self.sigma)
+        results["img"] = cv2.GaussianBlur(results["img"], (0, 0), sigma)
+        return results
 
 
 @TRANSFORMS.register_module()
