@@ -248,11 +248,21 @@ def largest_difference(
 
     Returns:
         float: The largest over all shapes.
+
+    Raises:
+        ValueError: If the model does not run at one of them.
     """
     differences = []
     for shape in shapes:
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        expected, got = graph(images), run(images)
+        try:
+            expected = graph(images)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(graph.model).__name__} does not run at {shape[2]}x{shape[3]}; give the one "
+                f"size of the file with --size HEIGHT WIDTH. PyTorch says: {error}"
+            ) from error
+        got = run(images)
         if graph.output == "labels":
             differences.append((expected != got).float().mean().item())
         else:

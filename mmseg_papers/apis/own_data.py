@@ -14,6 +14,8 @@ from ..models.option_errors import naming_options, typed_parts
 from .configs import CONFIGS, require_parts, resolved_config, transform_name
 from .crop_size import with_crop_size
 
+#: Backbones of mmseg's -> pixels of which images must be multiples.
+SIZE_DIVISORS = {"DDRNet": 64, "PIDNet": 64, "UNet": 16}
 #: Training steps that some models' losses need -> the step of ``own.py`` that each stands before.
 MODEL_STEPS = {"AddRowPosition": "RandomCrop", "GenerateEdge": "PackSegInputs"}
 
@@ -52,6 +54,10 @@ def on_own_data(
     init_default_scope(config.get("default_scope", "mmseg"))  # or transforms are mmcv's
     own = Config.fromfile(CONFIGS / "_base_" / "datasets" / "own.py")
     own = with_crop_size(own, config.get("crop_size", own.crop_size))
+    preprocessor = config.model.get("data_preprocessor")
+    divisor = SIZE_DIVISORS.get(config.model.get("backbone", {}).get("type"))
+    if divisor is not None and preprocessor is not None:
+        preprocessor.setdefault("test_cfg", dict(size_divisor=divisor))
     # DeepLab pads whole images to the size of its data set's.
     padding = config.model.get("data_preprocessor", {}).get("test_cfg") or {}
     if "size" in padding:

@@ -15,6 +15,7 @@ from mmseg import registry as mmseg_registries
 
 from .layers.configurable import require_layer
 
+PACKAGE = __name__.partition(".")[0]
 #: ``mmseg``'s registries and MMEngine's above them.
 REGISTRIES = [r for r in vars(mmseg_registries).values() if isinstance(r, Registry)]
 
@@ -39,7 +40,11 @@ def naming_options(config: dict, place: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, AssertionError) as error:
         what = place or "the config"
-        message = _unknown_option(error, config, place) or _unknown_type(config, place)
+        message = (
+            _unknown_option(error, config, place)
+            or _fixed_option(error, config, place)
+            or _unknown_type(config, place)
+        )
         if message is None and isinstance(error, AssertionError):
             frame = traceback.extract_tb(error.__traceback__)[-1]
             demand = str(error) or f"{frame.line} in {frame.filename}, line {frame.lineno}"
@@ -116,6 +121,24 @@ def _names(registry: Registry | None) -> Iterator[str]:
     while registry is not None:
         yield from registry.module_dict
         registry = registry.parent
+
+
+def _fixed_option(error: Exception, config: dict, place: str) -> str | None:
+    """Name an option that a class sets by itself and hands to a base class."""
+    found = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
+    if found is None:
+        return None
+    option = found[1]
+    owners = [(where, part) for where, part in typed_parts(config, place) if option in part]
+    ours = [
+        (where, cls)
+        for where, part in owners
+        if (cls := _class_of(part["type"])) and cls.__module__.startswith(f"{PACKAGE}.")
+    ]
+    if len(ours) != 1:
+        return None
+    ((where, cls),) = ours
+    return f"{where}.{option}: {cls.__name__} sets {option!r} by itself; remove it"
 
 
 def _unknown_option(error: Exception, config: dict, place: str) -> str | None:

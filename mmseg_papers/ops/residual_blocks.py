@@ -117,7 +117,8 @@ def residual_blocks(
     Raises:
         ValueError: If a batch norm has one value a channel to train on.
     """
-    if is_traced() or not torch.is_grad_enabled() or x.numel() == 0:
+    is_symbol = not isinstance(x, Tensor)  # of torch.fx
+    if is_symbol or is_traced() or not torch.is_grad_enabled() or x.numel() == 0:
         return residual_blocks_reference(x, blocks)
     if not (x.requires_grad or any(p.requires_grad for b in blocks for p in b.parameters())):
         return residual_blocks_reference(x, blocks)

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.datasets.transforms import PackSegInputs, Resize
 
-from mmseg_papers.apis import on_own_data
+from mmseg_papers.apis import Predictor, on_own_data, with_crop_size
 from mmseg_papers.apis.configs import packaged_configs, resolved_config
 
 from ..families import FAMILIES, config_of, every_family
@@ -164,6 +164,13 @@ def test_keeps_training_steps_that_a_loss_needs():
     pipeline = config.train_dataloader.dataset.pipeline
     assert pipeline[-2:] == [edge, pack]
     assert pipeline == config.train_pipeline
+
+
+def test_images_are_padded_for_a_network_that_takes_multiples():
+    name = "ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024.py"
+    config = with_crop_size(config_of_mmseg(name), (64, 64))
+    predict = Predictor(on_own_data(config, "data/own", CLASSES), None, device="cpu")
+    assert predict(np.zeros((20, 91, 3), np.uint8)).labels.shape == (20, 91)
 
 
 def test_whole_images_are_padded_to_the_crop_at_least():

@@ -219,6 +219,28 @@ def test_values_of_a_picture_stay_as_mmcv_reads_them(tmp_path, dtype):
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", ["contig", "separate", "png", "ppm", "pages"])
+def test_colours_are_those_that_mmcv_reads(tmp_path, kind, dtype):
+    """Pillow reads 16 bits otherwise, and those of separate planes wrongly."""
+    array = np.random.RandomState(0).randint(0, np.iinfo(dtype).max, (9, 7, 3)).astype(dtype)
+    file = tmp_path / ("a.tif" if kind not in ("png", "ppm") else f"a.{kind}")
+    if kind == "pages":
+        tifffile.imwrite(file, np.stack([array, array[::-1]]), photometric="rgb")
+    elif file.suffix == ".tif":
+        planes = array if kind == "contig" else array.transpose(2, 0, 1)
+        tifffile.imwrite(file, planes, photometric="rgb", planarconfig=kind)
+    else:
+        cv2.imwrite(str(file), array)
+    color_type = "unchanged" if kind == "pages" else "color"
+    got, expected = (
+        loading(color_type=color_type)(dict(img_path=str(file)))["img"]
+        for loading in (StrictLoadImageFromFile, LoadImageFromFile)
+    )
+    assert got.dtype == expected.dtype
+    np.testing.assert_array_equal(got, expected)
+
+
 @pytest.mark.parametrize("name", ["pickled/a.png", "imagecodecs/a.npy"])
 def test_words_of_a_path_are_no_reason(tmp_path, name):
     with pytest.raises(ValueError, match="No such file"):

@@ -54,6 +54,21 @@ def make_blocks(kind="bottleneck", norm="BN", dtype=torch.float64, downsamples=T
     return blocks.to(dtype)
 
 
+def test_torch_fx_sees_the_blocks():
+    blocks = make_blocks()
+
+    class Stage(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(blocks)
+
+        def forward(self, x):
+            return residual_blocks(x, self.blocks)
+
+    graph = torch.fx.symbolic_trace(Stage()).graph
+    assert sum(node.op == "call_module" for node in graph.nodes) > len(blocks)
+
+
 class Path(nn.Module):
     """Conv - BN - ReLU6 - conv - BN - ReLU - conv - BN, the sixth with a last ReLU6."""
 

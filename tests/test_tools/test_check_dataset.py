@@ -47,6 +47,7 @@ def stripes(*values):
 
 def run(tool, root, capsys, classes=CLASSES, **options):
     arguments = [str(CONFIG), "--out", str(root / "out"), "--cfg-options"]
+    arguments.append(f"model.decode_head.num_classes={len(classes)}")
     for split in ("train", "val"):
         dataset = f"{split}_dataloader.dataset"
         arguments += [f"{dataset}.data_root={root}", f"{dataset}.classes={list(classes)}"]
@@ -133,6 +134,7 @@ def test_parts_of_a_split_count_together(tool, tmp_path, capsys, kind):
     for name, values in parts.items():
         write(tmp_path / name, lambda split, i, values=values: stripes(*values))
     config = Config.fromfile(CONFIG)
+    config.model.decode_head.num_classes = len(CLASSES)
     for split, wrapper in (("train", kind), ("val", "ConcatDataset")):
         one = config[f"{split}_dataloader"].dataset
         members = [dict(one, data_root=str(tmp_path / name), classes=CLASSES) for name in parts]
@@ -265,6 +267,20 @@ def test_planted_faults(tool, tmp_path, capsys, fault):
     status, printed = run(tool, tmp_path, capsys, **options)
     assert status == 1
     assert re.search(message, printed), printed
+
+
+def test_a_model_of_other_classes(tool, tmp_path, capsys):
+    write(tmp_path, lambda split, i: stripes(0, 1))
+    config = Config.fromfile(CONFIG)
+    for split, classes in (("train", ("a", "b")), ("val", ("b", "a"))):
+        config[f"{split}_dataloader"].dataset.update(data_root=str(tmp_path), classes=classes)
+    config.model.decode_head.num_classes = 19
+    config.dump(tmp_path / "config.py")
+    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert status == 1
+    assert "model.decode_head.num_classes=19, but train has 2 classes; set num_classes=2" in printed
+    assert "val: the classes are b, a, those of train a, b; give both the same" in printed
 
 
 def test_unpaired_and_damaged_files(tool, tmp_path, capsys):

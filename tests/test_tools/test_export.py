@@ -266,6 +266,13 @@ class OneSize(torch.nn.Module):
         return image.view(-1, 3, 128, 160)
 
 
+def test_a_size_that_the_model_refuses_is_named():
+    graph = tool.ExportedModel(build(config_of("hrnetv2")), "logits")
+    graph.forward = OneSize().forward
+    with pytest.raises(ValueError, match=r"does not run at 97x121; give the one .* --size"):
+        tool.largest_difference(graph, graph, [(1, 3, 97, 121)])
+
+
 def test_a_size_that_cannot_be_free_is_named():
     graph = tool.ExportedModel(build(config_of("hrnetv2")), "logits")
     graph.forward = OneSize().forward

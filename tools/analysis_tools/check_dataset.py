@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from functools import reduce
 from itertools import groupby
 from operator import add, attrgetter
@@ -40,7 +41,7 @@ from mmseg_papers.datasets.checking import (
     reduced_from_zero,
 )
 from mmseg_papers.datasets.label_maps import source_datasets
-from mmseg_papers.models.option_errors import naming_options
+from mmseg_papers.models.option_errors import naming_options, typed_parts
 from mmseg_papers.pictures import picture_of_array
 
 SHEET_IMAGES = 12
@@ -97,6 +98,32 @@ def contact_sheet(dataset: BaseDataset, target: Path) -> None:
     plt.close(figure)
 
 
+def other_classes(model: dict, counts: Sequence[LabelCounts]) -> list[str]:
+    """Findings about classes that the model or a split has in other number or order.
+
+    Args:
+        model (dict): The config's ``model``.
+        counts (Sequence[LabelCounts]): Of each split one; the first is compared with the others.
+
+    Returns:
+        list[str]: One finding a part of the model or a split.
+    """
+    first, *others = counts
+    findings = [
+        f"{other.split}: the classes are {', '.join(other.classes)}, those of {first.split} "
+        f"{', '.join(first.classes)}; give both the same"
+        for other in others
+        if tuple(other.classes) != tuple(first.classes)
+    ]
+    for place, part in typed_parts(model, "model"):
+        if part.get("num_classes", len(first.classes)) != len(first.classes):
+            findings.append(
+                f"{place}.num_classes={part['num_classes']}, but {first.split} has "
+                f"{len(first.classes)} classes; set num_classes={len(first.classes)}"
+            )
+    return findings
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status is 1 if there is a fault."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -138,6 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     if splits:
         show(splits, console)
         findings += reduced_from_zero(counts) + absent_classes(splits)
+        findings += other_classes(config.get("model", {}), splits)
     for trained in (split for split in splits if split.split == "train"):
         console.print(f"class_weight = {trained.class_weight()}", soft_wrap=True)
         pixels = [trained.pixels[i] for i in range(len(trained.classes))]

@@ -2,7 +2,8 @@
 
 Both transforms take the place of those that configs call ``LoadImageFromFile`` and
 ``LoadAnnotations`` under mmseg's scope: ``mmseg``'s inferencers find and replace the two by these
-names, so a config cannot use others. What they return for sound files is the same to the bit.
+names, so a config cannot use others. What they return for sound files is the same to the bit, but
+for TIFF files of other channels than grey or colours.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ..replacing import replaces
 
-#: Modes of Pillow whose colour pixels are OpenCV's, to the bit.
-SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
+#: Formats and modes of Pillow whose colour pixels are OpenCV's, to the bit, if they have 8 bits.
+FORMATS_SAME_IN_PILLOW = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+MODES_SAME_IN_PILLOW = ("RGB", "L", "P", "RGBA")
 #: What readers raise for a file that is damaged or no image. SyntaxError: a damaged PNG; EOFError:
 #: an empty NumPy file; IndexError: a TIFF without a page.
 UNREADABLE = (OSError, EOFError, IndexError, SyntaxError, ValueError, AssertionError, cv2.error)
@@ -32,6 +34,8 @@ BAND_SUFFIXES = (".npy", ".tif", ".tiff")
 GREY = (0, 1)
 #: TIFF's tag for what the samples beside grey or colours are, and its value for bands.
 EXTRA_SAMPLES, NO_ALPHA = 338, 0
+#: TIFF's tag for the bits of each sample.
+BITS_PER_SAMPLE = 258
 NO_IMAGE = "it is empty or no image"
 #: Types of images that OpenCV resizes.
 RESIZABLE = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
@@ -104,6 +108,8 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         content.seek(0)
         with tifffile.TiffFile(content) as file:
             array, page = file.asarray(), file.pages[0]
+        if array.ndim == 4:  # pages of colours, of which OpenCV reads the first
+            array = array[0]
         if array.ndim == 3 and array.shape[0] < min(array.shape[1:]):
             array = array.transpose(1, 2, 0)
         # A picture in several sizes is a picture.
@@ -114,7 +120,7 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         backend = "cv2"
         try:
             with Image.open(io.BytesIO(content)) as picture:
-                if self.color_type == "color" and picture.mode in SAME_IN_PILLOW:
+                if self.color_type == "color" and is_same_in_pillow(picture):
                     backend = "pillow"
                 else:
                     picture.load()
@@ -124,6 +130,17 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         if image is None:
             raise OSError(NO_IMAGE)
         return image
+
+
+def is_same_in_pillow(picture: Image.Image) -> bool:
+    """Whether Pillow reads a picture's colours as OpenCV does.
+
+    Args:
+        picture (Image.Image): As Pillow opens it.
+    """
+    bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
+    of_format = picture.format in FORMATS_SAME_IN_PILLOW and max(bits, default=8) <= 8
+    return of_format and picture.mode in MODES_SAME_IN_PILLOW
 
 
 def has_bands(picture: Image.Image, color_type: str) -> bool:

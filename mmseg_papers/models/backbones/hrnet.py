@@ -300,6 +300,8 @@ class HighResolutionNet(CompleteLoading, TrainReturnsSelf, HRNet):
         ):
             if value not in allowed:
                 raise ValueError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
+        if (frozen := kwargs.get("frozen_stages", -1)) not in range(-1, 5):
+            raise ValueError(f"frozen_stages must be -1 to 4, got {frozen!r}")
         if upsample_cfg is not None and fusion_order == "upsample":
             raise ValueError(
                 "upsample_cfg works after the convs; it needs fusion_order='conv', got 'upsample'"

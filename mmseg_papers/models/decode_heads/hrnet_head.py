@@ -57,10 +57,11 @@ class HRNetV2Head(FCNHead):
             raise TypeError(
                 f"in_channels must list the channels of the streams, got {in_channels!r}"
             )
-        if in_index is not None and len(in_index) != len(in_channels):
+        is_list = isinstance(in_index, (list, tuple))
+        if in_index is not None and not (is_list and len(in_index) == len(in_channels)):
             raise ValueError(
                 f"in_index must name one map for each of in_channels={tuple(in_channels)}, "
-                f"got {tuple(in_index)}"
+                f"got {in_index!r}"
             )
         if kernel_size not in KERNEL_SIZES:
             raise ValueError(f"kernel_size must be 1 or 3, got {kernel_size!r}")

@@ -70,10 +70,11 @@ class BaseRefineNetHead(BaseDecodeHead):
     ) -> None:
         levels = _check_cascade(cascade, in_channels, channels)
         entered = levels * num_scales  # the block of each map
-        if in_index is not None and len(in_index) != len(entered):
+        is_list = isinstance(in_index, (list, tuple))
+        if in_index is not None and not (is_list and len(in_index) == len(entered)):
             raise ValueError(
                 f"in_index must name {len(levels)} levels for each of num_scales={num_scales}, "
-                f"got {tuple(in_index)}"
+                f"got {in_index!r}"
             )
         # A block is as wide as the narrowest of what enters it.
         last = max(levels)

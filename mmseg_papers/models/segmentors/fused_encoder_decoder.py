@@ -471,9 +471,10 @@ def _check_test_cfg(model: FusedSegmentorMixin) -> None:
     for option in ("crop_size", "stride"):
         value = test_cfg.get(option)
         is_pair = isinstance(value, (tuple, list)) and len(value) == 2
-        if not is_pair or min(value) < 1:
+        if not is_pair or not all(isinstance(n, Integral) and n >= 1 for n in value):
             raise ValueError(
-                f"test_cfg.{option} must be a height and a width in mode='slide', got {value!r}"
+                f"test_cfg.{option} must be a height and a width, whole numbers of pixels, in "
+                f"mode='slide', got {value!r}"
             )
     crop, stride = tuple(test_cfg["crop_size"]), tuple(test_cfg["stride"])
     if stride[0] > crop[0] or stride[1] > crop[1]:

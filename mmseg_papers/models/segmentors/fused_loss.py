@@ -79,13 +79,18 @@ def check_losses(head: nn.Module) -> None:
 
     Raises:
         ValueError: If there is one output and a soft-max, whose loss is 0 whatever the model says;
-            names the two right settings. If ``class_weight`` has another number of values, or
-            ``mmseg``'s code, which a head of this package calls for a loss at the size of its
-            logits, fails with it and ``avg_non_ignore``.
+            names the two right settings. If ``threshold`` of one output is not between 0 and 1. If
+            ``class_weight`` has another number of values, or ``mmseg``'s code, which a head of this
+            package calls for a loss at the size of its logits, fails with it and
+            ``avg_non_ignore``.
     """
     if _computes_its_losses(head):
         return
     outputs = head.out_channels
+    if outputs == 1 and not 0 < head.threshold < 1:
+        raise ValueError(
+            f"threshold of {type(head).__name__} must be between 0 and 1, got {head.threshold!r}"
+        )
     for loss in _loss_modules(head):
         class_weight = getattr(loss, "class_weight", None)
         if isinstance(loss, (CrossEntropyLoss, SoftmaxFocalLoss)) and class_weight is not None:

@@ -55,6 +55,12 @@ class LazyPixelData(PixelData):
             _ = self.data  # only what is there can be deleted
         super().__delattr__(name)
 
+    def pop(self, *args):
+        """Like mmengine's."""
+        if args[:1] == ("data",):
+            _ = self.data  # read it first
+        return super().pop(*args)
+
     def to_dict(self) -> dict:
         """Like mmengine's, which the runner's evaluator calls for every sample it is given."""
         return super().to_dict() if self.__dict__.get("_unread") is None else _DictOnRead(self)

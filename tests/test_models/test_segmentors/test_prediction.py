@@ -252,6 +252,7 @@ class TestLazyPixelData:
         [
             lambda x: x.data,
             lambda x: x.get("data"),
+            lambda x: x.pop("data"),
             lambda x: x.values()[0],
             lambda x: dict(x.items())["data"],
             lambda x: x.to_dict()["data"],
