@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import platform
 import subprocess
 import sys
@@ -312,7 +313,13 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--data-root and --classes go together")
     if args.command == "config" and args.data_options and args.data_root is None:
         parser.error("--data-options needs --data-root and --classes")
-    return args.run(args)
+    try:
+        status = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # what reads it, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """``python -m mmseg_papers``."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,15 @@ def test_config_on_own_data_in_a_process_of_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / f"{name}.py").exists()
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "mmseg_papers", "list"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_own_data_needs_both_options():
