@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -166,12 +167,14 @@ def _tensorflow_archive(path: Path) -> dict[str, np.ndarray]:
     """The checkpoint inside an archive, which is unpacked for the moment."""
     try:
         with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
-            members = [m for m in archive.getmembers() if TENSORFLOW_FILE.fullmatch(m.name)]
-            archive.extractall(folder, members, filter="data")
-            indices = list(Path(folder).rglob("*.index"))
+            members = [m for m in archive if m.isfile() and TENSORFLOW_FILE.fullmatch(m.name)]
+            indices = [m.name for m in members if m.name.endswith(".index")]
             if len(indices) != 1:
                 raise ValueError(f"{path} holds {len(indices)} TensorFlow checkpoints, not one")
-            return read_tensorflow_checkpoint(indices[0])
+            for member in members:  # by its last name alone, so into the folder
+                with open(Path(folder, Path(member.name).name), "wb") as target:
+                    shutil.copyfileobj(archive.extractfile(member), target)
+            return read_tensorflow_checkpoint(Path(folder, Path(indices[0]).name))
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise OSError(f"{path} is no archive or is cut short: {error}") from error
 

@@ -100,7 +100,7 @@ def test_archive_that_reaches_outside(tmp_path):
         member = tarfile.TarInfo("../../escaped.index")
         member.size = 4
         tar.addfile(member, io.BytesIO(b"evil"))
-    with pytest.raises(OSError, match=r"evil\.tar\.gz is no archive .*outside"):
+    with pytest.raises(OSError, match=r"escaped\.index is no index of a TensorFlow checkpoint"):
         read_weights(str(archive))
     assert not list(Path(tmp_path).parent.rglob("escaped.index"))
 

@@ -48,7 +48,7 @@ def test_counts(name, monkeypatch):
 
 def multiply_adds(model, monkeypatch):
     """Of the plain formulas: convolutions, and an addition for each value that is pooled."""
-    head = import_module("mmseg_papers.models.decode_heads.plain_deeplabv3plus_head")
+    pyramid = import_module("mmseg_papers.models.layers.aspp")
     layers = import_module("mmseg_papers.models.layers.height_attention")
     segmentor = import_module("mmseg_papers.models.segmentors.height_attention")
     pooled = []
@@ -68,7 +68,7 @@ def multiply_adds(model, monkeypatch):
         if isinstance(module, nn.AdaptiveAvgPool2d):
             module.register_forward_pre_hook(lambda _, args: pooled.append(args[0].numel()))
     with monkeypatch.context() as patch, torch.device("meta"), torch.no_grad():
-        patch.setattr(head, "conv_of_constant_concat", conv_of_constant_concat_reference)
+        patch.setattr(pyramid, "conv_of_constant_concat", conv_of_constant_concat_reference)
         patch.setattr(segmentor, "gate_rows", counting_gate)
         patch.setattr(layers, "pool_rows", counting_pool)
         with FlopCounterMode(display=False) as counter:

@@ -129,7 +129,7 @@ def test_gaps_are_refused():
     [
         (None, "test_cfg must be a dict"),
         (dict(mode="strips"), r"mode must be one of \('whole', 'slide'\), got 'strips'"),
-        (dict(mode="slide", stride=(8, 8)), "crop_size must be a height and a width .* got None"),
+        (dict(mode="slide", stride=(8, 8)), "crop_size must be a height and a width, .* got None"),
         (dict(mode="slide", crop_size=(16, 16), stride=8), "stride must be a height .* got 8"),
         (slide(crop_size=(16, 16), stride=(0, 8)), r"stride must be a height .* got \(0, 8\)"),
         (slide(crop_size=(16, 16), stride=(17, 8)), r"must not exceed .* \(16, 16\), got \(17, 8"),

@@ -308,7 +308,7 @@ def test_class_weight_with_ignored_pixels_works(avg_non_ignore):
     [
         dict(type="LowResolutionFCNHead"),
         dict(type="RefineNetHead", in_channels=[8, 12], channels=[4, 4], in_index=[0, 1])
-        | dict(cascade="2-cascaded"),
+        | dict(cascade=(1, 2)),
     ],
     ids=lambda part: part["type"],
 )
