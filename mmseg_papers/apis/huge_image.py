@@ -282,7 +282,9 @@ def _convert(window: np.ndarray, page: tifffile.TiffPage, color_type: str) -> np
     if page.photometric == WHITE_IS_0:
         window = ~window
     if color_type == "color":
-        if window.dtype == np.uint16:
+        if window.dtype == np.uint16 and window.shape[2] == 3:  # libtiff rounds
+            window = ((window.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        elif window.dtype == np.uint16:
             window = (window >> 8).astype(np.uint8)
         window = window.repeat(3, axis=2) if window.shape[2] == 1 else window[..., :3]
     return window

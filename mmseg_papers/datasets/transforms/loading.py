@@ -133,14 +133,17 @@ class StrictLoadImageFromFile(LoadImageFromFile):
 
 
 def is_same_in_pillow(picture: Image.Image) -> bool:
-    """Whether Pillow reads a picture's colours as OpenCV does.
+    """Whether Pillow reads a picture's colours as OpenCV does, but for TIFF's alpha.
+
+    OpenCV multiplies the colours of a TIFF by it, Pillow leaves it out.
 
     Args:
         picture (Image.Image): As Pillow opens it.
     """
     bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
-    of_format = picture.format in FORMATS_SAME_IN_PILLOW and max(bits, default=8) <= 8
-    return of_format and picture.mode in MODES_SAME_IN_PILLOW
+    if picture.format not in FORMATS_SAME_IN_PILLOW or picture.mode not in MODES_SAME_IN_PILLOW:
+        return False
+    return max(bits, default=8) <= 8 or picture.mode == "RGBA"
 
 
 def has_bands(picture: Image.Image, color_type: str) -> bool:
