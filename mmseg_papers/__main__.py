@@ -103,6 +103,8 @@ def config_command(args: argparse.Namespace) -> int:
             print(found.pretty_text)
         else:
             print(f"wrote {write_config(found, args.dest)}")
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -126,10 +126,11 @@ def test_config_on_own_data_in_a_process_of_its_own(tmp_path):
     assert (tmp_path / f"{name}.py").exists()
 
 
-def test_a_reader_that_stops_early_is_no_error():
+@pytest.mark.parametrize("command", [["list"], ["config", NAME]], ids=lambda words: words[0])
+def test_a_reader_that_stops_early_is_no_error(command):
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "mmseg_papers", "list"]
+    command = [sys.executable, "-m", "mmseg_papers", *command]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")

@@ -15,7 +15,7 @@ from .configs import CONFIGS, require_parts, resolved_config, transform_name
 from .crop_size import with_crop_size
 
 #: Backbones of mmseg's -> pixels of which images must be multiples.
-SIZE_DIVISORS = {"DDRNet": 64, "PIDNet": 64, "UNet": 16}
+SIZE_DIVISORS = {"DDRNet": 8, "PIDNet": 8, "UNet": 16}
 #: Training steps that some models' losses need -> the step of ``own.py`` that each stands before.
 MODEL_STEPS = {"AddRowPosition": "RandomCrop", "GenerateEdge": "PackSegInputs"}
 

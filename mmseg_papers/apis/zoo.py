@@ -177,7 +177,7 @@ def build_model(
             ``papers://<paper>/<path or URL>``. Parts that only train may lack and are then random.
             Default: all is random.
         pretrained (bool): Start from the ImageNet weights that the config names, which MMEngine
-            downloads. Default: False.
+            downloads; without effect beside ``checkpoint``. Default: False.
 
     Returns:
         nn.Module: On the CPU, in training mode.
@@ -229,7 +229,7 @@ def without_pretrained(part: Any) -> Any:
         part (Any): ``config.model``, or any member of it.
 
     Returns:
-        Any: A copy in which each ``init_cfg`` of type ``Pretrained`` is None, and without
+        Any: A copy in which no ``init_cfg`` has a type such as ``Pretrained``, and without
         ``pretrained``, mmseg's older name for it.
     """
     if isinstance(part, (list, tuple)):
@@ -237,8 +237,11 @@ def without_pretrained(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     kept = {key: without_pretrained(value) for key, value in part.items()}
-    if isinstance(kept.get("init_cfg"), dict) and kept["init_cfg"].get("type") == "Pretrained":
-        kept["init_cfg"] = None
+    if init_cfg := kept.get("init_cfg"):
+        cfgs = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+        others = [cfg for cfg in cfgs if "Pretrained" not in str(cfg.get("type"))]
+        if len(others) < len(cfgs):
+            kept["init_cfg"] = others or None
     kept.pop("pretrained", None)
     return ConfigDict(kept)
 

@@ -21,6 +21,7 @@ from mmseg_papers.__main__ import main
 from mmseg_papers.apis import Predictor, build_model, download, entries, entry, papers, zoo
 from mmseg_papers.apis.configs import CONFIGS, MIM, packaged_configs, resolved_config
 from mmseg_papers.apis.predictor import load_model
+from mmseg_papers.apis.zoo import without_pretrained
 
 SMALL = "espnetv2-s2_1xb8-20k_camvid-180x240"
 OWN = "hrnetv2_w18-small-v2_1xb4-4k_own-512x512"
@@ -149,6 +150,20 @@ def test_build_model_with_a_checkpoint(tmp_path):
         torch.save(dict(state_dict=changed), tmp_path / "bad.pth")
         with pytest.raises(ValueError, match=message):
             build_model(SMALL, tmp_path / "bad.pth")
+
+
+def test_no_other_weights_are_looked_for():
+    pretrained = dict(type="Pretrained", checkpoint="none.pth")
+    part = without_pretrained(
+        dict(
+            backbone=dict(init_cfg=[pretrained, dict(type="Normal", layer="Conv2d")]),
+            neck=dict(init_cfg=[pretrained]),
+            decode_head=dict(init_cfg=dict(pretrained, type="Pretrained_Part")),
+        )
+    )
+    assert part.backbone.init_cfg == [dict(type="Normal", layer="Conv2d")]
+    assert part.neck.init_cfg is None
+    assert part.decode_head.init_cfg is None
 
 
 def test_build_model_takes_the_classes_of_the_file(tmp_path):

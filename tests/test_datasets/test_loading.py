@@ -232,13 +232,21 @@ def test_colours_are_those_that_mmcv_reads(tmp_path, kind, dtype):
         tifffile.imwrite(file, planes, photometric="rgb", planarconfig=kind)
     else:
         cv2.imwrite(str(file), array)
-    color_type = "unchanged" if kind == "pages" else "color"
-    got, expected = (
-        loading(color_type=color_type)(dict(img_path=str(file)))["img"]
-        for loading in (StrictLoadImageFromFile, LoadImageFromFile)
-    )
-    assert got.dtype == expected.dtype
-    np.testing.assert_array_equal(got, expected)
+    # Unchanged, OpenCV reads what it likes of separate planes of 16 bits.
+    for color_type in ("color",) if kind == "separate" else ("color", "unchanged"):
+        got, expected = (
+            loading(color_type=color_type)(dict(img_path=str(file)))["img"]
+            for loading in (StrictLoadImageFromFile, LoadImageFromFile)
+        )
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_pages_of_several_bands_are_refused(tmp_path):
+    file = tmp_path / "a.tif"
+    tifffile.imwrite(file, np.zeros((3, 9, 7, 6), np.uint8), photometric="minisblack")
+    with pytest.raises(ValueError, match=r"a\.tif .*got shape \(3, 9, 7, 6\)"):
+        StrictLoadImageFromFile(color_type="unchanged")(dict(img_path=str(file)))
 
 
 @pytest.mark.parametrize("name", ["pickled/a.png", "imagecodecs/a.npy"])

@@ -108,6 +108,12 @@ def test_a_named_layer_is_drawn_once():
     part = Classified(dict(type="Constant", val=2, override=dict(name="conv")))
     part.init_weights()
     assert (part.conv.conv.weight == 2).all()
+    all_convs = dict(type="Constant", val=2, layer="Conv2d", override=None)
+    classifier = dict(type="Constant", val=3, override=dict(name="conv_seg"))
+    part = Classified([all_convs, classifier])
+    part.init_weights()
+    assert (part.conv.conv.weight == 2).all()
+    assert (part.conv_seg.weight == 3).all()
 
 
 @every_family

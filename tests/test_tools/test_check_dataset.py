@@ -275,12 +275,14 @@ def test_a_model_of_other_classes(tool, tmp_path, capsys):
     for split, classes in (("train", ("a", "b")), ("val", ("b", "a"))):
         config[f"{split}_dataloader"].dataset.update(data_root=str(tmp_path), classes=classes)
     config.model.decode_head.num_classes = 19
+    config.model.auxiliary_head = dict(type="STDCHead", num_classes=2)  # of edges
     config.dump(tmp_path / "config.py")
     status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     assert status == 1
     assert "model.decode_head.num_classes=19, but train has 2 classes; set num_classes=2" in printed
     assert "val: the classes are b, a, those of train a, b; give both the same" in printed
+    assert "auxiliary_head" not in printed
 
 
 def test_unpaired_and_damaged_files(tool, tmp_path, capsys):

@@ -115,12 +115,19 @@ def other_classes(model: dict, counts: Sequence[LabelCounts]) -> list[str]:
         for other in others
         if tuple(other.classes) != tuple(first.classes)
     ]
-    for place, part in typed_parts(model, "model"):
-        if part.get("num_classes", len(first.classes)) != len(first.classes):
-            findings.append(
-                f"{place}.num_classes={part['num_classes']}, but {first.split} has "
-                f"{len(first.classes)} classes; set num_classes={len(first.classes)}"
-            )
+    heads = {
+        place: part["num_classes"]
+        for place, part in typed_parts(model, "model")
+        if "num_classes" in part
+    }
+    most, expected = max(heads.values(), default=0), len(first.classes)
+    findings += [
+        f"{place}.num_classes={number}, but {first.split} has {expected} classes; set "
+        f"num_classes={expected}"
+        for place, number in heads.items()
+        # Others, such as a head for edges, have classes of their own.
+        if number == most != expected
+    ]
     return findings
 
 
@@ -141,6 +148,8 @@ def main(argv: list[str] | None = None) -> int:
     init_default_scope(config.get("default_scope", "mmseg"))
     console = Console()
     counts, findings = [], []
+    if all(config.get(f"{split}_dataloader", ()) is None for split in ("train", "val")):
+        parser.error(f"config {args.config} has no train_dataloader and no val_dataloader")
     for split in ("train", "val"):
         loader = f"{split}_dataloader"
         if loader not in config:

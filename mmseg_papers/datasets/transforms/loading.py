@@ -108,7 +108,10 @@ class StrictLoadImageFromFile(LoadImageFromFile):
         content.seek(0)
         with tifffile.TiffFile(content) as file:
             array, page = file.asarray(), file.pages[0]
-        if array.ndim == 4:  # pages of colours, of which OpenCV reads the first
+        has_colors = array.shape[-1] in (3, 4) and page.photometric not in GREY
+        if array.ndim == 4 and has_colors:  # pages, of which OpenCV reads the first
+            if self.color_type == "color":
+                return None
             array = array[0]
         if array.ndim == 3 and array.shape[0] < min(array.shape[1:]):
             array = array.transpose(1, 2, 0)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from ...ops.constant_concat import conv_of_constant_concat
-from ...ops.plain_layers import is_plain_conv
+from ...ops.plain_layers import is_hooked, is_plain_conv
 from .conv_module import norm_and_activate
 from .initialised_last import InitialisedLast
 from .output_stride import set_stride_and_rate, warn_of_dead_rates
@@ -25,24 +25,27 @@ RATES_STRIDE = 16
 class BranchProjection(ConvModule):
     """Conv, BN and ReLU over the concatenation of :class:`ASPP`'s branches, which is never built.
 
-    Its input is the concatenation in its parts. Arguments are ``ConvModule``'s.
+    Its input is the concatenation in its parts, the image-level branch first, or a whole map.
+    Arguments are ``ConvModule``'s.
     """
 
-    def forward(self, branches: Sequence[Tensor]) -> Tensor:
+    def forward(self, branches: Sequence[Tensor] | Tensor) -> Tensor:
         """Project.
 
         Args:
-            branches (Sequence[Tensor]): (N, C_i, H, W) each; the first may be the image level,
-                (N, C_0, 1, 1), or one value a row, (N, C_0, H, 1).
+            branches (Sequence[Tensor] | Tensor): (N, C_0, 1, 1), or (N, C_0, H, 1) with one value
+                a row, then (N, C_i, H, W); or all as one map, (N, C, H, W).
 
         Returns:
             Tensor: (N, out_channels, H, W).
         """
-        first, *maps = branches
-        size = branches[-1].shape[2:]
-        if first.shape[2:] == size or not is_plain_conv(self.conv):
-            return super().forward(torch.cat([first.expand(-1, -1, *size), *maps], dim=1))
-        x = conv_of_constant_concat(first, maps, self.conv.weight, self.conv.bias)
+        if not isinstance(branches, (list, tuple)):
+            return super().forward(branches)
+        constant, *maps = branches
+        if not is_plain_conv(self.conv):
+            constant = constant.expand(-1, -1, *maps[0].shape[2:])
+            return super().forward(torch.cat([constant, *maps], dim=1))
+        x = conv_of_constant_concat(constant, maps, self.conv.weight, self.conv.bias)
         return norm_and_activate(self, x)
 
 
@@ -181,9 +184,11 @@ class ASPP(InitialisedLast):
             Tensor: (N, channels, h, w); without a projection (N, concat_channels, h, w).
         """
         branches = self.branches(x)
-        if self.bottleneck is None:
-            return torch.cat([b.expand(-1, -1, *x.shape[2:]) for b in branches], dim=1)
-        return self.dropout(self.bottleneck(branches))
+        # Hooks, and checkpointing among them, expect a map.
+        is_whole = self.bottleneck is None or is_hooked(self.bottleneck)
+        if is_whole or self.image_pool is None:
+            branches = torch.cat([b.expand(-1, -1, *x.shape[2:]) for b in branches], dim=1)
+        return branches if self.bottleneck is None else self.dropout(self.bottleneck(branches))
 
     def init_weights(self) -> None:
         """Initialise as the authors, unless ``init_cfg`` says otherwise."""

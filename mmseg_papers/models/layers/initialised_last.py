@@ -10,7 +10,7 @@ class InitialisedLast(BaseModule):
 
     MMEngine initialises a module first and its children afterwards, and mmcv's ``ConvModule`` has
     an initialisation of its own: an ``init_cfg`` for convs would reach none of its children.
-    A layer without children that ``override`` names keeps what it got, and is not drawn again.
+    Where it is only for layers of the module's own, these keep what they got.
     """
 
     def init_weights(self) -> None:
@@ -19,12 +19,12 @@ class InitialisedLast(BaseModule):
         super().init_weights()
         if is_first and self.init_cfg:
             cfgs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
-            if undone := [cfg for cfg in cfgs if self._reaches_children(cfg)]:
-                initialize(self, [*undone, *filter(_is_pretrained, cfgs)])
+            if any(map(self._reaches_children, cfgs)):
+                initialize(self, sorted(cfgs, key=_is_pretrained))
 
     def _reaches_children(self, init_cfg: dict) -> bool:
         """Whether it is for layers inside of children, which have initialised these since."""
-        override = init_cfg.get("override", ())
+        override = init_cfg.get("override") or ()
         named = [override] if isinstance(override, dict) else override
         parts = [getattr(self, cfg["name"]) for cfg in named]
         return "layer" in init_cfg or any(any(part.children()) for part in parts)

@@ -345,7 +345,7 @@ class FusedCascadeEncoderDecoder(FusedSegmentorMixin, CascadeEncoderDecoder):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         # Which mmseg's predictions of one output look for there, in the list of stages.
-        self.decode_head.threshold = last_head(self).threshold
+        self.decode_head.threshold = getattr(last_head(self), "threshold", None)
 
     def _decode_head_forward_train(
         self, inputs: list[Tensor], data_samples: list

@@ -87,10 +87,12 @@ def check_losses(head: nn.Module) -> None:
     if _computes_its_losses(head):
         return
     outputs = head.out_channels
-    if outputs == 1 and not 0 < head.threshold < 1:
-        raise ValueError(
-            f"threshold of {type(head).__name__} must be between 0 and 1, got {head.threshold!r}"
-        )
+    if outputs == 1 and why_loss_is_not_fused(head) is None:
+        threshold = head.threshold
+        if threshold is None or not 0 < threshold < 1:
+            raise ValueError(
+                f"threshold of {type(head).__name__} must be between 0 and 1, got {threshold!r}"
+            )
     for loss in _loss_modules(head):
         class_weight = getattr(loss, "class_weight", None)
         if isinstance(loss, (CrossEntropyLoss, SoftmaxFocalLoss)) and class_weight is not None:
@@ -121,9 +123,16 @@ def check_losses(head: nn.Module) -> None:
 
 
 def _fails_with_weights(head: nn.Module, loss: nn.Module) -> bool:
-    """Whether ``mmseg``'s code computes a loss, and raises an IndexError with ``class_weight``."""
+    """Whether ``mmseg``'s code computes a loss, and fails; that depends on version and options."""
     by_mmseg = isinstance(head, LowResolutionLoss) and type(loss) is CrossEntropyLoss
-    return by_mmseg and loss.cls_criterion is cross_entropy and loss.avg_non_ignore
+    if not by_mmseg or loss.cls_criterion is not cross_entropy:
+        return False
+    label = torch.zeros(1, 1, 1, dtype=torch.int64, device="cpu")
+    try:
+        loss(torch.zeros(1, head.out_channels, 1, 1, device="cpu"), label)
+    except IndexError:
+        return True
+    return False
 
 
 def check_device(head: nn.Module) -> None:

@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 from mmcv.cnn import ConvModule
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from mmseg.models.decode_heads import ASPPHead
 from torch import nn
 from torch.nn import functional as F
@@ -65,6 +66,13 @@ def test_a_hooked_projection_equals_the_other():
     aspp.bottleneck.register_forward_hook(lambda *_: seen.append(1))
     torch.testing.assert_close(aspp(x), expected)
     assert seen == [1]
+
+
+def test_a_checkpointed_projection_gives_all_gradients():
+    aspp = ASPP(6, 4, (2, 3))
+    turn_on_activation_checkpointing(aspp, ["bottleneck"])
+    aspp(torch.randn(2, 6, 5, 7)).sum().backward()
+    assert all(p.grad is not None for p in aspp.parameters())
 
 
 def test_without_projection():

@@ -221,6 +221,12 @@ def test_soft_max_of_one_channel_is_refused(options):
         MODELS.build(config)
 
 
+def test_a_threshold_that_nothing_reads_is_let_be():
+    aux = auxiliary(**dict(BINARY, threshold=0.0), loss_decode=dict(type="DiceLoss"))
+    config = model_config(head(**BINARY, loss_decode=SIGMOID), aux, type="FusedEncoderDecoder")
+    assert MODELS.build(config).loss(images(), labelled(num_classes=2))["aux.loss_dice"].isfinite()
+
+
 @pytest.mark.parametrize("others", [[], [dict(type="CrossEntropyLoss")]])
 def test_focal_loss_of_mmseg_trains_on_a_gpu_only(others):
     """A model trained there still predicts on the CPU."""
