@@ -7,6 +7,7 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS
 from torch import nn
 
+from mmseg_papers import LINE
 from mmseg_papers.models.decode_heads import CPHead
 from mmseg_papers.models.segmentors import fused_encoder_decoder, fused_loss
 
@@ -321,8 +322,12 @@ def test_class_weight_with_ignored_pixels_works(avg_non_ignore):
 def test_class_weight_where_the_loss_is_low_resolution(part):
     weighted = dict(CE, class_weight=WEIGHT, avg_non_ignore=True)
     config = model_config(head(**part, loss_decode=weighted), type="FusedEncoderDecoder")
-    with pytest.raises(ValueError, match=rf"{part['type']} fails .*'WeightedCrossEntropyLoss'"):
-        MODELS.build(config)
+    # The other line's mmseg fails at ignored pixels only, which the data may not have.
+    if LINE == "onedl":
+        with pytest.raises(ValueError, match=rf"{part['type']} fails .*'WeightedCrossEntropyLoss'"):
+            MODELS.build(config)
+    else:
+        MODELS.build(config).loss(images(), labelled(ignored=0))
     weighted = dict(type="WeightedCrossEntropyLoss", class_weight=WEIGHT)
     config = model_config(head(**part, loss_decode=weighted), type="FusedEncoderDecoder")
     losses = MODELS.build(config).loss(images(), labelled())
