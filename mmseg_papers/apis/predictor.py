@@ -260,11 +260,24 @@ def load_model(
         # What only training needs, and the file, a published one, lacks.
         for child in load_whole(model, loaded.get("state_dict", loaded), str(checkpoint)):
             setattr(model, child, None)
+    model.dataset_meta = trained_meta(loaded, config)
+    return model
+
+
+def trained_meta(loaded: dict, config: Config) -> dict | None:
+    """Class names, and perhaps colours, that a model was trained with.
+
+    Args:
+        loaded (dict): The model's checkpoint; may be empty.
+        config (Config): The model's config.
+
+    Returns:
+        dict | None: Of the checkpoint, or else of the config's test data if it has any.
+    """
     meta = (loaded.get("meta") or {}).get("dataset_meta")
     if meta is None and config.get("test_dataloader") is not None:
         meta = dataset_meta(config.test_dataloader.dataset)
-    model.dataset_meta = meta
-    return model
+    return meta
 
 
 def dataset_meta(dataset: ConfigDict) -> dict:

@@ -22,7 +22,7 @@ from ..checkpoints.files import read_checkpoint
 from ..models.layers.complete_loading import load_whole
 from ..models.option_errors import naming_options
 from .configs import MIM, packaged_config, require_parts, resolved_config
-from .predictor import dataset_meta, names_and_colors
+from .predictor import dataset_meta, names_and_colors, trained_meta
 
 
 @dataclass(frozen=True)
@@ -212,9 +212,7 @@ def build_model(
     if checkpoint is not None:
         loaded = read_checkpoint(str(checkpoint))
         load_whole(model, loaded.get("state_dict", loaded), str(checkpoint))
-    meta = (loaded.get("meta") or {}).get("dataset_meta")
-    if meta is None and config.get("test_dataloader") is not None:
-        meta = dataset_meta(config.test_dataloader.dataset)
+    meta = trained_meta(loaded, config)
     if meta is not None:
         classes, palette = names_and_colors(meta)
         model.dataset_meta = dict(classes=classes, palette=palette)

@@ -129,16 +129,14 @@ def _fixed_option(error: Exception, config: dict, place: str) -> str | None:
     if found is None:
         return None
     option = found[1]
-    owners = [(where, part) for where, part in typed_parts(config, place) if option in part]
     ours = [
-        (where, cls)
-        for where, part in owners
-        if (cls := _class_of(part["type"])) and cls.__module__.startswith(f"{PACKAGE}.")
+        f"{where}.{option}: {cls.__name__} sets {option!r} by itself; remove it"
+        for where, part in typed_parts(config, place)
+        if option in part
+        and (cls := _class_of(part["type"])) is not None
+        and cls.__module__.startswith(f"{PACKAGE}.")
     ]
-    if len(ours) != 1:
-        return None
-    ((where, cls),) = ours
-    return f"{where}.{option}: {cls.__name__} sets {option!r} by itself; remove it"
+    return ours[0] if len(ours) == 1 else None
 
 
 def _unknown_option(error: Exception, config: dict, place: str) -> str | None:

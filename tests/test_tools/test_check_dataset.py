@@ -56,6 +56,12 @@ def run(tool, root, capsys, classes=CLASSES, **options):
     return status, capsys.readouterr().out.replace("\n", " ")
 
 
+def run_config(tool, config, root, capsys):
+    config.dump(root / "config.py")
+    status = tool.main([str(root / "config.py"), "--out", str(root / "out")])
+    return status, capsys.readouterr().out
+
+
 def test_sound_data(tool, tmp_path, capsys):
     write(tmp_path, lambda split, i: stripes(0, 1, 1, 1, 2, 255))
     status, printed = run(tool, tmp_path, capsys)
@@ -100,9 +106,7 @@ def test_class_uniform_sampling(tool, tmp_path, capsys):
         config[f"{split}_dataloader"].dataset.update(data_root=str(tmp_path), classes=("a", "b"))
     members = [config.train_dataloader.dataset]
     config.train_dataloader.dataset = dict(type="ClassUniformDataset", datasets=members)
-    config.dump(tmp_path / "config.py")
-    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
-    printed = capsys.readouterr().out
+    status, printed = run_config(tool, config, tmp_path, capsys)
     assert status == 1
     assert "train: labels outside the 2 classes 0..1: 7 (400 pixels)" in printed
     assert "label_counts = [400, 400]" in printed
@@ -120,9 +124,7 @@ def test_repeated_and_joined_data(tool, tmp_path, capsys):
     config.val_dataloader.dataset = dict(
         type="RepeatDataset", dataset=config.val_dataloader.dataset, times=2
     )
-    config.dump(tmp_path / "config.py")
-    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
-    printed = capsys.readouterr().out
+    status, printed = run_config(tool, config, tmp_path, capsys)
     assert status == 0, printed
     assert "label_counts = [1200, 1200]" in printed
 
@@ -139,9 +141,7 @@ def test_parts_of_a_split_count_together(tool, tmp_path, capsys, kind):
         one = config[f"{split}_dataloader"].dataset
         members = [dict(one, data_root=str(tmp_path / name), classes=CLASSES) for name in parts]
         config[f"{split}_dataloader"].dataset = dict(type=wrapper, datasets=members)
-    config.dump(tmp_path / "config.py")
-    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
-    printed = capsys.readouterr().out
+    status, printed = run_config(tool, config, tmp_path, capsys)
     assert status == 0, printed
     assert "label_counts = [800, 800, 400]" in printed
     # Shares 1/3, 2/3, 1/3 of the images that hold the class.
@@ -155,9 +155,7 @@ def test_a_split_without_label_maps(tool, tmp_path, capsys):
     for split in ("train", "val"):
         config[f"{split}_dataloader"].dataset.update(data_root=str(tmp_path), classes=("a", "b"))
     del config.val_dataloader.dataset.data_prefix["seg_map_path"]
-    config.dump(tmp_path / "config.py")
-    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
-    printed = capsys.readouterr().out
+    status, printed = run_config(tool, config, tmp_path, capsys)
     assert status == 1
     assert "val: has no label maps; set data_prefix.seg_map_path" in printed
     assert "label_counts = [600, 600]" in printed
@@ -168,9 +166,7 @@ def test_a_training_without_validation(tool, tmp_path, capsys):
     config = Config.fromfile(CONFIG)
     config.train_dataloader.dataset.update(data_root=str(tmp_path), classes=("a", "b"))
     config.val_dataloader = None
-    config.dump(tmp_path / "config.py")
-    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
-    printed = capsys.readouterr().out
+    status, printed = run_config(tool, config, tmp_path, capsys)
     assert status == 0, printed
     assert "label_counts = [600, 600]" in printed
     assert not (tmp_path / "out" / "val.png").exists()
@@ -276,9 +272,7 @@ def test_a_model_of_other_classes(tool, tmp_path, capsys):
         config[f"{split}_dataloader"].dataset.update(data_root=str(tmp_path), classes=classes)
     config.model.decode_head.num_classes = 19
     config.model.auxiliary_head = dict(type="STDCHead", num_classes=2)  # of edges
-    config.dump(tmp_path / "config.py")
-    status = tool.main([str(tmp_path / "config.py"), "--out", str(tmp_path / "out")])
-    printed = capsys.readouterr().out
+    status, printed = run_config(tool, config, tmp_path, capsys)
     assert status == 1
     assert "model.decode_head.num_classes=19, but train has 2 classes; set num_classes=2" in printed
     assert "val: the classes are b, a, those of train a, b; give both the same" in printed
