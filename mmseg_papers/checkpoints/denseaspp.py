@@ -31,7 +31,7 @@ RULES = [
     (r"features\.(denseblock\d+\.denselayer\d+\.)(norm|conv)\.?([12])\.", r"backbone.\1\2\3."),
     (r"features\.((transition\d\.)?(norm|conv)\d?)\.", r"backbone.\1."),
     *(
-        (rf"ASPP_{rate}\.(norm|conv)\.([12])\.", rf"decode_head.aspp.{i}.\1\2.")
+        (rf"ASPP_{rate}\.(norm|conv)\.?([12])\.", rf"decode_head.aspp.{i}.\1\2.")
         for i, rate in enumerate(RATES)
     ),
     (r"classification\.1\.", "decode_head.conv_seg."),

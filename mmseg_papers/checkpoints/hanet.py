@@ -28,6 +28,7 @@ HEADS = [
     (r"hanet(\d)\.", r"\g<0>"),
     (r"(attention_(first|second|third)|pos_emb1d_(1st|2nd))\.", r"\g<0>"),  # one layer alone
     (r"(fc|classifier)\.", None),  # of an ImageNet classifier
+    (r"criterion(_aux)?\.", None),  # class weights of the losses, which the authors' net owns
 ]
 RESNET = [
     (r"layer0\.0\.", "backbone.conv1."),

@@ -43,7 +43,7 @@ OCR_BLOCK = "decode_head.1.object_context_block"
 RULES = [
     # What FullModel, the ImageNet classifier and the detectors add.
     (r"loss\.", None),
-    (r"(incre_modules|downsamp_modules|final_layer|classifier)\.", None),
+    (r"(backbone\.)?(incre_modules|downsamp_modules|final_layer|classifier)\.", None),
     (r"(rpn_head|bbox_head|mask_head|mask_iou_head|semantic_head|shared_head|roi_head)\.", None),
     (r"backbone\.", r"\g<0>"),
     (r"((conv|bn)[12]|layer1|transition[123]|stage[234])\.(?=[a-z\d])", r"backbone.\g<0>"),

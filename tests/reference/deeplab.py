@@ -24,7 +24,7 @@ NORM = dict(type="BN")
 
 def option(case: Case, name: str, default=None):
     """The value of a keyword in the case's call."""
-    match = re.search(rf"\b{name}=(?:\w+=)*(\[[^\]]*\]|'[^']*'|\w+)", case.spec["call"])
+    match = re.search(rf"\b{name}=(?:\w+=)*([\[(][^\])]*[\])]|'[^']*'|\w+)", case.spec["call"])
     return ast.literal_eval(match[1]) if match else default
 
 
@@ -69,13 +69,12 @@ def build(case: Case) -> Build:
 
 def _backbone(variant: str, output_stride: int, multi_grid: list[int] | None) -> dict:
     """Config of one of the authors' backbones."""
-    name, depth = re.fullmatch(r"(xception|resnet_v1)_(\d+)(?:_beta)?", variant).groups()
+    name, depth, beta = re.fullmatch(r"(xception|resnet_v1)_(\d+)(_beta)?", variant).groups()
     options = dict(depth=int(depth), output_stride=output_stride, multi_grid=multi_grid)
     if name == "xception":
         return dict(type="AlignedXception", **options)
-    return dict(
-        type="AtrousResNet", style="tensorflow", deep_stem=True, stem_channels=128, **options
-    )
+    stem = dict(deep_stem=True, stem_channels=128) if beta else {}
+    return dict(type="AtrousResNet", style="tensorflow", **stem, **options)
 
 
 def _rates(case: Case) -> list[int]:
@@ -158,7 +157,8 @@ def _tensorflow_model(case: Case) -> Build:
         num_classes=option(case, "num_classes"),
     )
     if option(case, "decoder_output_stride") is not None:
-        head.update(type="DeepLabV3PlusHead")
+        separable = option(case, "decoder_use_separable_conv", False)
+        head.update(type="DeepLabV3PlusHead", decoder_separable=separable)
     variant, multi_grid = option(case, "model_variant"), option(case, "multi_grid")
     return _model(case, _backbone(variant, 16, multi_grid), head)
 

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import torch
-from mmseg.models.backbones.resnet import BasicBlock
+from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -42,7 +42,7 @@ def prepare(case: Case, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 
 
 def _number(case: Case, name: str) -> int:
-    return int(re.search(rf"\b{name} (\d+)", case.spec["call"])[1])
+    return int(re.search(rf"\b{name} (-?\d+)", case.spec["call"])[1])
 
 
 def _align_corners(case: Case) -> bool:
@@ -66,7 +66,7 @@ def _module(case: Case) -> Build:
     planes = [case.spec["keys"][f"branches.{r}.0.conv1.weight"][0] for r in range(len(widths))]
     module = MultiResolutionModule(
         len(widths),
-        BasicBlock,
+        Bottleneck if _matches(case, r"branches\.0\.0\.conv3") else BasicBlock,
         blocks,
         widths,
         planes,
@@ -94,7 +94,9 @@ def _neck(case: Case) -> Build:
 
 
 def _gather(case: Case) -> Build:
-    return nn.Identity(), lambda net, xs: {"context": gather_objects(*xs)}
+    return nn.Identity(), lambda net, xs: {
+        "context": gather_objects(*xs, scale=_number(case, "scale"))
+    }
 
 
 def _attention(case: Case) -> Build:
@@ -255,7 +257,7 @@ BUILDERS = {
 def loss_heads(case: Case) -> list[nn.Module]:
     """A decode head with the loss of every output of a loss case; the logits are given."""
     call, spec = case.spec["call"], case.spec["input"]
-    outputs = _number(case, "NUM_OUTPUTS")
+    outputs, class_weight = _number(case, "NUM_OUTPUTS"), spec.get("class_weights")
     balance = ast.literal_eval(re.search(r"BALANCE_WEIGHTS (\[.*?\])", call)[1])
     losses = [dict(type="WeightedCrossEntropyLoss") for _ in range(outputs)]
     if "OhemCrossEntropy" in case.spec["source"]:
@@ -272,11 +274,11 @@ def loss_heads(case: Case) -> list[nn.Module]:
                 type="FCNHead",
                 in_channels=4,
                 channels=4,
-                num_classes=len(spec["class_weights"]),
+                num_classes=19,
                 norm_cfg=dict(type="BN"),
                 ignore_index=_number(case, "ignore_label"),
                 align_corners=_align_corners(case),
-                loss_decode=dict(loss, class_weight=spec["class_weights"], loss_weight=weight),
+                loss_decode=dict(loss, class_weight=class_weight, loss_weight=weight),
             )
         )
         for loss, weight in zip(losses, balance, strict=True)

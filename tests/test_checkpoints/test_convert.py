@@ -52,7 +52,7 @@ def test_files_of_a_distributed_training(paper, name):
     assert list(convert_state_dict(paper, wrapped)) == list(convert_state_dict(paper, plain))
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "module.model."])
+@pytest.mark.parametrize("prefix", ["", "model.", "module.model.", "backbone."])
 def test_hrnet_wrappers_and_what_is_dropped(prefix):
     weights = {f"{prefix}conv1.weight": torch.rand(2), "loss.criterion.weight": torch.rand(19)}
     weights |= {f"{prefix}incre_modules.0.0.conv1.weight": torch.rand(1)}

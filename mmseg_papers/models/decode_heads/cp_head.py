@@ -15,7 +15,14 @@ from ...ops import context_prior, context_prior_and_sums, gather_context
 from ...ops.batch_norm import NormState, is_batch_norm, sync_group, update_running_statistics
 from ...ops.export import is_exporting
 from ...ops.plain_layers import is_hooked, is_plain_conv
-from ..layers import AggregationModule, InitialisedLast, build_aggregation, require_plain
+from ..layers import (
+    AggregationModule,
+    InitialisedLast,
+    build_aggregation,
+    joined_channels,
+    joined_map,
+    require_plain,
+)
 from ..losses import AffinityLoss, label_of_positions
 
 #: Of the same class and of the others, in the order of the bottleneck's channels.
@@ -47,7 +54,8 @@ class CPHead(InitialisedLast, BaseDecodeHead):
     :meth:`forward_with_prior` returns P, too.
 
     Args:
-        in_channels (int): Channels of the backbone's map.
+        in_channels (int | Sequence[int]): Channels of the backbone's map, or of each map with
+            ``input_transform='resize_concat'``.
         channels (int): Channels before the classifier. Default: 512.
         prior_channels (int): Channels of V. Default: 512.
         prior_size (int | tuple[int, int]): Height and width of the map: the crop's divided by the
@@ -85,7 +93,7 @@ class CPHead(InitialisedLast, BaseDecodeHead):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | Sequence[int],
         channels: int = 512,
         *,
         prior_size: int | tuple[int, int],
@@ -103,6 +111,7 @@ class CPHead(InitialisedLast, BaseDecodeHead):
         **kwargs,
     ) -> None:
         require_plain(kwargs, "conv_cfg", "act_cfg")
+        joined_channels(in_channels, kwargs.get("input_transform"))
         super().__init__(in_channels, channels, **kwargs)
         contexts = tuple(contexts) if isinstance(contexts, list) else contexts
         is_sequence = isinstance(prior_size, (tuple, list))
@@ -135,7 +144,7 @@ class CPHead(InitialisedLast, BaseDecodeHead):
         if aggregation is None:
             aggregation = dict(type=AggregationModule, kernel_size=am_kernel_size)
         self.aggregation = build_aggregation(
-            aggregation, in_channels, prior_channels, self.norm_cfg
+            aggregation, self.in_channels, prior_channels, self.norm_cfg
         )
         norm = dict(norm_cfg=self.norm_cfg)
         self.prior_conv = ConvModule(
@@ -147,7 +156,7 @@ class CPHead(InitialisedLast, BaseDecodeHead):
                 conv = ConvModule(prior_channels, prior_channels, 1, **norm)
             self.add_module(f"{name}_conv", conv)
         self.bottleneck = ConvModule(
-            in_channels + len(self.contexts) * prior_channels, channels, 3, padding=1, **norm
+            self.in_channels + len(self.contexts) * prior_channels, channels, 3, padding=1, **norm
         )
         self.loss_prior_decode = MODELS.build(loss_prior_decode)
         if stream_training:
@@ -250,7 +259,7 @@ class CPHead(InitialisedLast, BaseDecodeHead):
     def _aggregate(
         self, inputs: tuple[Tensor, ...], takes_any_size: bool = False
     ) -> tuple[Tensor, Tensor]:
-        x = self._transform_inputs(inputs)
+        x = joined_map(inputs, self)
         if x.shape[2:] != self.prior_size and not takes_any_size:
             stride, got = self.output_stride, tuple(x.shape[2:])
             crop = tuple(n * stride for n in self.prior_size)

@@ -9,7 +9,15 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ASPP, DeepLabV3PlusDecoder, InitialisedLast, require_plain, select_map
+from ..layers import (
+    ASPP,
+    DeepLabV3PlusDecoder,
+    InitialisedLast,
+    joined_channels,
+    joined_map,
+    require_plain,
+    select_map,
+)
 
 #: Where the weights of ``mmseg``'s heads are here.
 MMSEG_PREFIXES = {
@@ -30,7 +38,8 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
     ``mmseg``'s ``ASPPHead`` load, with ``bottleneck_kernel=3`` and their ``channels``.
 
     Args:
-        in_channels (int): Channels of the backbone's map. Default: 2048.
+        in_channels (int | Sequence[int]): Channels of the backbone's map, or of each map with
+            ``input_transform='resize_concat'``. Default: 2048.
         channels (int): Channels of every branch and of the projection. Default: 256.
         rates (Sequence[int]): Rates at output stride 16. Default: (6, 12, 18).
         output_stride (int): Of the backbone. Default: 16.
@@ -51,7 +60,7 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
 
     def __init__(
         self,
-        in_channels: int = 2048,
+        in_channels: int | Sequence[int] = 2048,
         channels: int = 256,
         *,
         rates: Sequence[int] = (6, 12, 18),
@@ -65,6 +74,7 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
         **kwargs,
     ) -> None:
         require_plain(kwargs, "conv_cfg")
+        joined_channels(in_channels, kwargs.get("input_transform"))
         if bottleneck_kernel is None:
             raise ValueError("bottleneck_kernel must be 1 or 3, got None")
         if num_convs < 0:
@@ -77,7 +87,7 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
             **kwargs,
         )
         self.aspp = ASPP(
-            in_channels,
+            self.in_channels,
             channels,
             rates,
             output_stride,
@@ -94,7 +104,7 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        x = select_map(inputs, self.in_index, self.in_channels, self)
+        x = joined_map(inputs, self)
         return self.convs(self.aspp(x))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -141,6 +151,8 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         num_convs (int): 3x3 convs of the decoder. Default: 2.
         separable (bool): Whether 3x3 convs of pyramid and decoder are depthwise separable.
             Default: True.
+        decoder_separable (bool, optional): Whether those of the decoder are, where it differs
+            (``decoder_use_separable_conv`` of the authors). Default: as ``separable``.
         decoder_dropout_ratios (Sequence[float], optional): Dropout after each conv of the decoder.
             Default: none.
         **kwargs: As :class:`DeepLabV3Head`.
@@ -158,6 +170,7 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         c1_index: int = 0,
         num_convs: int = 2,
         separable: bool = True,
+        decoder_separable: bool | None = None,
         decoder_dropout_ratios: Sequence[float] | None = None,
         **kwargs,
     ) -> None:
@@ -169,7 +182,7 @@ class DeepLabV3PlusHead(DeepLabV3Head):
             c1_in_channels,
             c1_channels,
             (self.channels,) * num_convs,
-            separable=separable,
+            separable=separable if decoder_separable is None else decoder_separable,
             dropout_ratios=decoder_dropout_ratios,
             align_corners=self.align_corners,
             norm_cfg=self.norm_cfg,

@@ -8,7 +8,14 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DenseBlock, DenseLayer, require_plain, select_map, warn_of_dead_rates
+from ..layers import (
+    DenseBlock,
+    DenseLayer,
+    joined_channels,
+    joined_map,
+    require_plain,
+    warn_of_dead_rates,
+)
 
 
 @MODELS.register_module()
@@ -26,7 +33,8 @@ class DenseASPPHead(BaseDecodeHead):
     in place.
 
     Args:
-        in_channels (int): Channels of the backbone's map.
+        in_channels (int | Sequence[int]): Channels of the backbone's map, or of each map with
+            ``input_transform='resize_concat'``.
         bottleneck_channels (int): Between the two convs of a pyramid layer.
         growth_channels (int): Channels that each pyramid layer makes.
         dilations (Sequence[int]): Rates of the 3x3 convs. Default: (3, 6, 12, 18, 24).
@@ -47,7 +55,7 @@ class DenseASPPHead(BaseDecodeHead):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | Sequence[int],
         bottleneck_channels: int,
         growth_channels: int,
         dilations: Sequence[int] = (3, 6, 12, 18, 24),
@@ -68,9 +76,10 @@ class DenseASPPHead(BaseDecodeHead):
                 raise ValueError(f"{option} must be at least 1, got {values}")
         norm_cfg = norm_cfg or dict(type="BN")
         require_plain(kwargs, "conv_cfg", "act_cfg")
+        map_channels = joined_channels(in_channels, kwargs.get("input_transform"))
         super().__init__(
             in_channels=in_channels,
-            channels=in_channels + len(dilations) * growth_channels,
+            channels=map_channels + len(dilations) * growth_channels,
             norm_cfg=norm_cfg,
             align_corners=align_corners,
             init_cfg=init_cfg,
@@ -80,7 +89,7 @@ class DenseASPPHead(BaseDecodeHead):
         self.aspp = DenseBlock(
             *(
                 DenseLayer(
-                    in_channels + i * growth_channels,
+                    map_channels + i * growth_channels,
                     bottleneck_channels,
                     growth_channels,
                     dilation=dilation,
@@ -98,7 +107,7 @@ class DenseASPPHead(BaseDecodeHead):
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
         """What the classifier reads: the pyramid's maps, newest first, and the backbone's."""
-        x = select_map(inputs, self.in_index, self.in_channels, self)
+        x = joined_map(inputs, self)
         if self.training:
             warn_of_dead_rates(x, self.dilations)
         return self.aspp(x)

@@ -11,7 +11,15 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ASPP, BranchProjection, InitialisedLast, require_plain, select_map
+from ..layers import (
+    ASPP,
+    BranchProjection,
+    InitialisedLast,
+    joined_channels,
+    joined_map,
+    require_plain,
+    select_map,
+)
 
 HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
 
@@ -30,7 +38,8 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
     and ``conv_seg``.
 
     Args:
-        in_channels (int): Channels of the backbone's last map. Default: 2048.
+        in_channels (int | Sequence[int]): Channels of the backbone's last map, or of each map with
+            ``input_transform='resize_concat'``. Default: 2048.
         channels (int): Channels of every branch and conv. Default: 256.
         in_index (int): Which of the backbone's maps is the last. Default: 3.
         output_stride (int): Of the backbone: 4, 8, 16 or 32. Default: 16.
@@ -47,10 +56,10 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
 
     def __init__(
         self,
-        in_channels: int = 2048,
+        in_channels: int | Sequence[int] = 2048,
         channels: int = 256,
         *,
-        in_index: int = 3,
+        in_index: int | Sequence[int] = 3,
         output_stride: int = 16,
         rates: Sequence[int] = (6, 12, 18),
         c1_in_channels: int = 256,
@@ -59,6 +68,7 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
         **kwargs,
     ) -> None:
         require_plain(kwargs, "conv_cfg")
+        joined_channels(in_channels, kwargs.get("input_transform"))
         super().__init__(
             in_channels,
             channels,
@@ -69,7 +79,7 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
         self.c1_in_channels = c1_in_channels
         self.c1_index = c1_index
         self.aspp = ASPP(
-            in_channels,
+            self.in_channels,
             channels,
             rates,
             output_stride,
@@ -97,7 +107,7 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
         Raises:
             ValueError: If a map is missing or has other channels than the head was built for.
         """
-        x = select_map(inputs, self.in_index, self.in_channels, self)
+        x = joined_map(inputs, self)
         low_level = select_map(inputs, self.c1_index, self.c1_in_channels, self, "c1_")
         x = self.bottleneck(self.aspp.branches(x))
         size = low_level.shape[2:]

@@ -9,7 +9,14 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import InitialisedLast, MixedPoolingModule, require_plain, reset_convs
+from ..layers import (
+    InitialisedLast,
+    MixedPoolingModule,
+    joined_channels,
+    joined_map,
+    require_plain,
+    reset_convs,
+)
 
 
 @MODELS.register_module()
@@ -20,7 +27,8 @@ class SPHead(InitialisedLast, BaseDecodeHead):
     ``channels``, dropout, classifier; BN and ReLU behind each conv.
 
     Args:
-        in_channels (int): C, a multiple of 8. The authors' is 2048.
+        in_channels (int | Sequence[int]): C, a multiple of 8, or the channels of each map with
+            ``input_transform='resize_concat'``, C together. The authors' is 2048.
         channels (int, optional): Default: C / 4.
         bins (Sequence[int]): Sides of the pooled maps. Default: (20, 12), the authors', at every
             crop size.
@@ -36,7 +44,7 @@ class SPHead(InitialisedLast, BaseDecodeHead):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | Sequence[int],
         channels: int | None = None,
         *,
         bins: Sequence[int] = (20, 12),
@@ -44,20 +52,21 @@ class SPHead(InitialisedLast, BaseDecodeHead):
         init_cfg: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
-        if not isinstance(in_channels, int) or in_channels % 8:
-            raise ValueError(f"in_channels must be a multiple of 8, got {in_channels!r}")
+        map_channels = joined_channels(in_channels, kwargs.get("input_transform"))
+        if map_channels % 8:
+            raise ValueError(f"in_channels must be a multiple of 8, got {map_channels}")
         require_plain(kwargs, "conv_cfg", "act_cfg")
         kwargs["norm_cfg"] = kwargs.get("norm_cfg") or dict(type="BN")
         super().__init__(
             in_channels=in_channels,
-            channels=in_channels // 4 if channels is None else channels,
+            channels=map_channels // 4 if channels is None else channels,
             align_corners=align_corners,
             init_cfg=init_cfg,
             **kwargs,
         )
-        width = in_channels // 2
+        width = map_channels // 2
         cfgs = dict(norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
-        self.reduce = ConvModule(in_channels, width, 1, **cfgs)
+        self.reduce = ConvModule(map_channels, width, 1, **cfgs)
         self.mixed_pooling = nn.Sequential(
             *(MixedPoolingModule(width, bins, self.norm_cfg, align_corners) for _ in range(2))
         )
@@ -79,5 +88,5 @@ class SPHead(InitialisedLast, BaseDecodeHead):
         Returns:
             Tensor: Logits, (N, num_classes, H, W).
         """
-        x = self.mixed_pooling(self.reduce(self._transform_inputs(inputs)))
+        x = self.mixed_pooling(self.reduce(joined_map(inputs, self)))
         return self.cls_seg(self.bottleneck(x))

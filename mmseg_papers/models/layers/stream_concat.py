@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 from ...ops import conv1x1_of_upsampled_concat, conv3x3_of_upsampled_concat
@@ -47,6 +48,56 @@ def select_map(
     return x
 
 
+def joined_channels(in_channels: int | Sequence[int], input_transform: str | None = None) -> int:
+    """Channels of the one map that a head reads, which may be several of a backbone's joined.
+
+    Args:
+        in_channels (int | Sequence[int]): The head's option; a sequence with ``'resize_concat'``.
+        input_transform (str, optional): The head's option, None or ``'resize_concat'``.
+
+    Returns:
+        int: Their sum, if several.
+
+    Raises:
+        ValueError: If the transform is another, or does not fit ``in_channels``.
+    """
+    if input_transform not in (None, "resize_concat"):
+        raise ValueError(
+            f"input_transform must be None or 'resize_concat' in a head that reads one map, got "
+            f"{input_transform!r}"
+        )
+    if isinstance(in_channels, int) == (input_transform is not None):
+        raise ValueError(
+            "in_channels must be an int, or with input_transform='resize_concat' the channels of "
+            f"each map of in_index, got {in_channels!r} with input_transform={input_transform!r}"
+        )
+    return sum(in_channels) if input_transform else in_channels
+
+
+def joined_map(inputs: Sequence[Tensor], head: BaseDecodeHead) -> Tensor:
+    """The one map that a head reads: that of ``in_index``, or several resized to the first.
+
+    Args:
+        inputs (Sequence[Tensor]): Those that the head gets, (N, C_r, H_r, W_r).
+        head (BaseDecodeHead): The head, with ``input_transform`` None or ``'resize_concat'``.
+
+    Returns:
+        Tensor: (N, head.in_channels, H, W).
+
+    Raises:
+        ValueError: If a map is missing or has other channels.
+    """
+    if head.input_transform is None:
+        return select_map(inputs, head.in_index, head.in_channels, head)
+    got = tuple(x.shape[1] for x in _maps(inputs, head.in_index, head))
+    if sum(got) != head.in_channels:
+        raise ValueError(
+            f"{type(head).__name__}.in_channels has a sum of {head.in_channels}, but the "
+            f"backbone's maps {tuple(head.in_index)} have {got} channels; set in_channels to these"
+        )
+    return head._transform_inputs(inputs)
+
+
 def select_streams(
     inputs: Sequence[Tensor], in_index: Sequence[int], channels: Sequence[int], owner: nn.Module
 ) -> list[Tensor]:
@@ -64,19 +115,23 @@ def select_streams(
     Raises:
         ValueError: If a map is missing or has other channels.
     """
-    name = type(owner).__name__
-    if not all(-len(inputs) <= i < len(inputs) for i in in_index):
-        raise ValueError(
-            f"{name}.in_index={tuple(in_index)}, but the backbone has {len(inputs)} maps"
-        )
-    streams = [inputs[i] for i in in_index]
+    streams = _maps(inputs, in_index, owner)
     got = tuple(x.shape[1] for x in streams)
     if got != tuple(channels):
         raise ValueError(
-            f"{name}.in_channels={tuple(channels)}, but the backbone's maps {tuple(in_index)} "
-            f"have {got} channels; set in_channels to these"
+            f"{type(owner).__name__}.in_channels={tuple(channels)}, but the backbone's maps "
+            f"{tuple(in_index)} have {got} channels; set in_channels to these"
         )
     return streams
+
+
+def _maps(inputs: Sequence[Tensor], in_index: Sequence[int], owner: nn.Module) -> list[Tensor]:
+    if not all(-len(inputs) <= i < len(inputs) for i in in_index):
+        raise ValueError(
+            f"{type(owner).__name__}.in_index={tuple(in_index)}, but the backbone has "
+            f"{len(inputs)} maps"
+        )
+    return [inputs[i] for i in in_index]
 
 
 def convolve_concat(module: ConvModule, streams: Sequence[Tensor], align_corners: bool) -> Tensor:

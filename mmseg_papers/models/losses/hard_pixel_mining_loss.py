@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from mmengine.logging import MessageHub
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -15,8 +16,8 @@ class HardPixelMiningLoss(PixelMiningLoss):
     """Hard pixel mining of DeepLab's authors (``top_k_percent_pixels`` in ``train_utils.py``).
 
     The sum of the largest pixel losses of a batch over how many of them are not zero. It is in no
-    paper. Ignored pixels have a loss of zero and count in the share; the number of pixels is
-    rounded down.
+    paper. Ignored pixels have a loss of zero and count in the share; the number of pixels, a
+    float32 product as theirs, is rounded down.
 
     Args:
         share (float): Of all pixels, that are taken; in (0, 1].
@@ -60,9 +61,11 @@ class HardPixelMiningLoss(PixelMiningLoss):
         """
         # In half precision the sum over the pixels of a batch would overflow.
         pixel_loss = pixel_loss.to(accumulation_dtype(pixel_loss))
-        share = self.share
+        pixels, share = pixel_loss.numel(), np.float32(self.share)
         if self.ramp_iters:
-            done = min(MessageHub.get_current_instance().get_info("iter", 0) / self.ramp_iters, 1)
-            share = (1 - done) + done * share
-        hardest = pixel_loss.flatten().topk(int(share * pixel_loss.numel())).values
+            iteration = np.float32(MessageHub.get_current_instance().get_info("iter", 0))
+            done = min(iteration / np.float32(self.ramp_iters), np.float32(1))
+            share = done * share + (np.float32(1) - done)
+        # As a float32, a number of pixels above 2^24 may be rounded up.
+        hardest = pixel_loss.flatten().topk(min(int(share * np.float32(pixels)), pixels)).values
         return self.loss_weight * hardest.sum() / hardest.count_nonzero().clamp(min=1)

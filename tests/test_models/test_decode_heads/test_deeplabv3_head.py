@@ -41,10 +41,23 @@ def test_own_weights_load_under_their_own_names():
 
 @pytest.mark.parametrize("num_convs", [1, 2])
 @pytest.mark.parametrize("separable", [False, True])
-def test_decoder_options(num_convs, separable):
+@pytest.mark.parametrize("decoder_separable", [None, False, True])
+def test_decoder_options(num_convs, separable, decoder_separable):
     head = DeepLabV3PlusHead(
-        c1_in_channels=8, num_convs=num_convs, separable=separable, **SMALL
+        c1_in_channels=8,
+        num_convs=num_convs,
+        separable=separable,
+        decoder_separable=decoder_separable,
+        **SMALL,
     ).train()
+    has_depthwise = [
+        any("depthwise" in name for name, _ in part.named_parameters())
+        for part in (head.aspp, head.decoder)
+    ]
+    assert has_depthwise == [
+        separable,
+        separable if decoder_separable is None else decoder_separable,
+    ]
     assert len(head.decoder.convs) == num_convs
     y = head(maps())
     assert y.shape == (2, 5, 17, 21)

@@ -51,6 +51,15 @@ def test_the_ramp_ends_at_the_share_to_the_pixel(monkeypatch):
         assert torch.equal(ramped, HardPixelMiningLoss(share)(logits, label))
 
 
+def test_counts_pixels_in_single_precision():
+    """0.7 * 5760 is 4032 in float32, and a little less in float64."""
+    torch.manual_seed(0)
+    logits, label = torch.randn(3, 4, 48, 40), torch.randint(0, 4, (3, 48, 40))
+    losses = F.cross_entropy(logits, label, reduction="none").flatten()
+    expected = losses.topk(4032).values.mean()
+    assert torch.equal(HardPixelMiningLoss(0.7)(logits, label), expected)
+
+
 def test_all_ignored():
     logits, label = data()
     loss = HardPixelMiningLoss(0.5)(logits, torch.full_like(label, 255), ignore_index=255)
