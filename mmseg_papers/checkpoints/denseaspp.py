@@ -15,11 +15,11 @@ MOBILENET_LAYERS = {
     index: f"{i // 2}.{'bn' if i % 2 else 'conv'}" for i, index in enumerate((0, 1, 3, 4, 6, 7))
 }
 RULES = [
-    (r"features\.features\.0\.0\.", "backbone.conv1.conv."),
-    (r"features\.features\.0\.1\.", "backbone.conv1.bn."),
+    (r"(?:features\.)?features\.0\.0\.", "backbone.conv1.conv."),
+    (r"(?:features\.)?features\.0\.1\.", "backbone.conv1.bn."),
     *(
         (
-            rf"features\.features\.{first + block}\.conv\.{index}\.",
+            rf"(?:features\.)?features\.{first + block}\.conv\.{index}\.",
             f"backbone.layer{stage}.{block}.conv.{layer}.",
         )
         for stage, (first, last) in enumerate(

@@ -166,6 +166,8 @@ def _tensorflow_model(case: Case) -> Build:
 def _cascade(case: Case) -> Build:
     call = case.spec["call"]
     variant = next(iter(case.spec["keys"])).split(".")[0]
+    if f"{variant}.conv1_1.weight" in case.spec["keys"]:  # the scope of both is the same
+        variant += "_beta"
     classes = case.spec["keys"]["logits.semantic.weight"][0]
     unit_rates = re.search(r"unit rates \(([\d, ]+)\)", call)
     multi_grid = [int(rate) for rate in unit_rates[1].split(",")]

@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_papers.checkpoints import convert_state_dict
+from mmseg_papers.checkpoints.denseaspp import MOBILENET_STAGES
 from mmseg_papers.models.backbones import DilatedDenseNet
 from mmseg_papers.models.layers import DenseBlock, DenseLayer, DenseTransition
 
@@ -32,10 +33,11 @@ def build(case: Case) -> Build:
         module = DenseTransition(*channels, pool=call["stride"] == 2)
         return module, lambda net, xs: {"out": net(xs[0])}
     outputs = case.spec["outputs"]
+    is_mobilenet = "MobileNetDenseASPP.py" in source
     if ".features" in source:
-        net = nn.ModuleDict(dict(backbone=MODELS.build(backbone(call))))
+        net = nn.ModuleDict(dict(backbone=MODELS.build(backbone(call, is_mobilenet))))
         return net, lambda net, xs: backbone_outputs(net["backbone"], xs[0], outputs)
-    model = segmentor(call, mobilenet="MobileNetDenseASPP.py" in source)
+    model = segmentor(call, is_mobilenet)
     if "loss" in outputs:
         return model, lambda net, xs: train_outputs(case, net, xs[0])
     return model, lambda net, xs: segmentor_outputs(net, xs[0], outputs)
@@ -83,7 +85,9 @@ def pyramid_layer(call: dict, outputs: dict) -> Build:
     return layer, run
 
 
-def backbone(call: dict) -> dict:
+def backbone(call: dict, is_mobilenet: bool) -> dict:
+    if is_mobilenet:
+        return dict(type="DilatedMobileNetV2", output_stride=call["output_stride"])
     config = call["model_cfg"]
     return dict(
         type="DilatedDenseNet",
@@ -97,13 +101,9 @@ def backbone(call: dict) -> dict:
     )
 
 
-def segmentor(call: dict, mobilenet: bool) -> nn.Module:
-    config = call["model_cfg"]
-    if mobilenet:
-        net, channels = dict(type="DilatedMobileNetV2", output_stride=call["output_stride"]), 320
-    else:
-        net = backbone(call)
-        channels = MODELS.build(net).out_channels
+def segmentor(call: dict, is_mobilenet: bool) -> nn.Module:
+    config, net = call["model_cfg"], backbone(call, is_mobilenet)
+    channels = 320 if is_mobilenet else MODELS.build(net).out_channels
     head = dict(
         type="DenseASPPHead",
         in_channels=channels,
@@ -133,16 +133,26 @@ class Recorder:
 
 
 def backbone_outputs(net: DilatedDenseNet, x: Tensor, wanted: dict) -> dict[str, Tensor]:
-    recorder = Recorder(net, {name: "pool0" if name == "stem" else name for name in wanted})
+    recorder = Recorder(net, {name: module_of(name) for name in wanted})
     net(x)
     return recorder.values
 
 
+def module_of(output: str) -> str:
+    """Our module, in the backbone, of what a case calls its output."""
+    if output == "stem":
+        return "pool0"
+    if output == "feature0":
+        return "conv1"
+    if feature := re.fullmatch(r"feature(\d+)", output):
+        index = int(feature[1])
+        stage = sum(first <= index for first in MOBILENET_STAGES)
+        return f"layer{stage}.{index - MOBILENET_STAGES[stage - 1]}"
+    return output
+
+
 def segmentor_outputs(net: nn.Module, x: Tensor, wanted: dict) -> dict[str, Tensor]:
-    #: Modules of the authors' list of 18 at the end of our stages.
-    stages = {"feature0": "conv1"}
-    stages |= {f"feature{i}": f"layer{s}" for s, i in enumerate((1, 3, 6, 10, 13, 16, 17), start=1)}
-    names = {n: f"backbone.{stages[n]}" for n in wanted if n in stages}
+    names = {n: f"backbone.{module_of(n)}" for n in wanted if n.startswith("feature")}
     recorder = Recorder(net, {**names, "concat": "decode_head.aspp"})
     low = net(x)
     outputs = {

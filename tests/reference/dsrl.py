@@ -239,7 +239,7 @@ def _feature_affinity(case: Case) -> Build:
         subscale = re.search(r"subscale=([\d.]+)", call)
         loss = FeatureAffinityLoss(
             normalize="normalisation lines" in call,
-            grid_stride=round(1 / float(subscale[1])) if subscale else 16,
+            grid_stride=int(1 / float(subscale[1])) if subscale else 16,
             reduction="sum",
         )
     else:

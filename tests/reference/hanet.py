@@ -399,14 +399,15 @@ def _image_weighted_ce(case: Case) -> Build:
     )
     label[sample][label[sample] == old] = new
     label = torch.from_numpy(label)
-    loss = MODELS.build(dict(type="ImageWeightedCrossEntropyLoss"))
+    bound = float(re.search(r"upper_bound=([\d.]+)", case.spec["call"])[1])
+    loss = MODELS.build(dict(type="ImageWeightedCrossEntropyLoss", upper_bound=bound))
 
     def run(net: nn.Module, xs: list[Tensor]) -> dict[str, Tensor]:
         logits = _logits(case, "logits")
         with torch.enable_grad():
             value = loss(logits, label, ignore_index=255)
             (grad,) = torch.autograd.grad(value, logits)
-        weights = image_class_weights(label, logits.shape[1], 255)
+        weights = image_class_weights(label, logits.shape[1], 255, bound)
         return dict(value=value[None], weights=weights, grad=grad)
 
     return nn.Module(), run

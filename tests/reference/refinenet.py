@@ -241,7 +241,7 @@ def _matlab_decoder(case: Case) -> Build:
     def run(net: nn.Module, xs: list[Tensor]) -> dict[str, Tensor]:
         outputs = {}
         for name in case.spec["outputs"]:
-            head = RefineNetHead(**options, **FUSIONS[name]).eval()
+            head = RefineNetHead(**options, **FUSIONS[name]).to(xs[0]).eval()
             head.load_state_dict(net.state_dict(), strict=True)
             outputs[name] = head([xs[i] for i in order])
         return outputs

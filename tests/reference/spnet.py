@@ -26,13 +26,16 @@ NORM = dict(type="BN")
 def build(case: Case) -> Build:
     """The module of a case and how to call it."""
     theirs = case.spec["call"].split("(")[0]
-    return {
+    module, call = {
         "SPBlock": _strip_pooling,
         "Bottleneck": _bottleneck,
         "StripPooling": _mixed_pooling,
         "SPHead": _head,
         "SPNet": _segmentor,
     }[theirs](case)
+    if case.is_training and theirs != "SPNet":
+        return module, partial(_train_step, case)
+    return module, call
 
 
 def _option(case: Case, name: str, default: str | None = None) -> str:
@@ -43,8 +46,6 @@ def _option(case: Case, name: str, default: str | None = None) -> str:
 
 def _strip_pooling(case: Case) -> Build:
     module = StripPoolingModule(case.spec["keys"]["conv1.weight"][0])
-    if case.is_training:
-        return module, partial(_train_step, case)
     return module, lambda net, xs: dict(gate=net.gate(xs[0]), gated=net(xs[0]))
 
 
@@ -55,8 +56,6 @@ def _mixed_pooling(case: Case) -> Build:
         bins,
         align_corners=_option(case, "align_corners") == "True",
     )
-    if case.is_training:
-        return module, partial(_train_step, case)
     parts = dict(
         conv2_0=module.full_conv,
         conv2_1=module.bin_convs[0],
@@ -168,10 +167,11 @@ def _segmentor_train_step(case: Case, net: nn.Module, xs: list[Tensor]) -> dict[
 def _train_step(case: Case, net: nn.Module, xs: list[Tensor]) -> dict[str, Tensor]:
     seed = int(re.search(r"RandomState\((\d+)\)", case.spec["input"]["upstream"])[1])
     x = xs[0].requires_grad_()
-    out = net(x)
+    out = net([x] if isinstance(net, SPHead) else x)
     upstream = np.random.RandomState(seed).standard_normal(out.shape).astype(np.float32)
     out.backward(torch.from_numpy(upstream).to(out))
-    return dict(out=out, grad_input=x.grad, **case.trained(net))
+    name = next(iter(case.spec["outputs"]))
+    return {name: out, "grad_input": x.grad, **case.trained(net)}
 
 
 def _with_parts(parts: dict[str, nn.Module], net: nn.Module, xs: list[Tensor]) -> dict[str, Tensor]:

@@ -31,11 +31,14 @@ def test_names():
         "features.norm5.bias",
         "ASPP_3.conv.1.bias",
         "ASPP_24.norm.1.weight",
+        "ASPP_6.conv2.weight",
         "classification.1.weight",
         "features.features.0.0.weight",
         "features.features.1.conv.1.weight",
         "features.features.12.conv.3.weight",
         "features.features.17.conv.7.running_mean",
+        "features.0.1.weight",
+        "features.17.conv.6.weight",
     ]
     ours = [
         "backbone.conv0.weight",
@@ -45,11 +48,14 @@ def test_names():
         "backbone.norm5.bias",
         "decode_head.aspp.0.conv1.bias",
         "decode_head.aspp.4.norm1.weight",
+        "decode_head.aspp.1.conv2.weight",
         "decode_head.conv_seg.weight",
         "backbone.conv1.conv.weight",
         "backbone.layer1.0.conv.0.bn.weight",
         "backbone.layer5.1.conv.1.conv.weight",
         "backbone.layer7.0.conv.2.bn.running_mean",
+        "backbone.conv1.bn.weight",
+        "backbone.layer7.0.conv.2.conv.weight",
     ]
     assert list(convert({key: torch.rand(1) for key in theirs})) == ours
 

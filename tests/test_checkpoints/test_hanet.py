@@ -26,7 +26,10 @@ def test_wrapped_files_and_unknown_keys():
     case = Case.load("hanet", "deeplab_mnv2_os16")
     filled = {f"module.{k}": torch.zeros(shape) for k, shape in case.spec["keys"].items()}
     model, _ = build(case)
-    model.load_state_dict(convert_state_dict("hanet", filled), strict=True)
+    of_losses = {
+        f"module.{name}.nll_loss.weight": torch.ones(19) for name in ("criterion", "criterion_aux")
+    }
+    model.load_state_dict(convert_state_dict("hanet", filled | of_losses), strict=True)
     with pytest.raises(KeyError, match=r"1 keys .*: module2"):
         convert_state_dict("hanet", {**filled, "module2.weight": torch.zeros(1)})
 

@@ -75,7 +75,7 @@ def joined_channels(in_channels: int | Sequence[int], input_transform: str | Non
 
 
 def joined_map(inputs: Sequence[Tensor], head: BaseDecodeHead) -> Tensor:
-    """The one map that a head reads: that of ``in_index``, or several resized to the first.
+    """The one map that a head reads: that of ``in_index``, or several resized to their first.
 
     Args:
         inputs (Sequence[Tensor]): Those that the head gets, (N, C_r, H_r, W_r).
@@ -85,16 +85,10 @@ def joined_map(inputs: Sequence[Tensor], head: BaseDecodeHead) -> Tensor:
         Tensor: (N, head.in_channels, H, W).
 
     Raises:
-        ValueError: If a map is missing or has other channels.
+        ValueError: If its only map is missing or has other channels.
     """
     if head.input_transform is None:
         return select_map(inputs, head.in_index, head.in_channels, head)
-    got = tuple(x.shape[1] for x in _maps(inputs, head.in_index, head))
-    if sum(got) != head.in_channels:
-        raise ValueError(
-            f"{type(head).__name__}.in_channels has a sum of {head.in_channels}, but the "
-            f"backbone's maps {tuple(head.in_index)} have {got} channels; set in_channels to these"
-        )
     return head._transform_inputs(inputs)
 
 
@@ -115,23 +109,19 @@ def select_streams(
     Raises:
         ValueError: If a map is missing or has other channels.
     """
-    streams = _maps(inputs, in_index, owner)
+    name = type(owner).__name__
+    if not all(-len(inputs) <= i < len(inputs) for i in in_index):
+        raise ValueError(
+            f"{name}.in_index={tuple(in_index)}, but the backbone has {len(inputs)} maps"
+        )
+    streams = [inputs[i] for i in in_index]
     got = tuple(x.shape[1] for x in streams)
     if got != tuple(channels):
         raise ValueError(
-            f"{type(owner).__name__}.in_channels={tuple(channels)}, but the backbone's maps "
-            f"{tuple(in_index)} have {got} channels; set in_channels to these"
+            f"{name}.in_channels={tuple(channels)}, but the backbone's maps {tuple(in_index)} "
+            f"have {got} channels; set in_channels to these"
         )
     return streams
-
-
-def _maps(inputs: Sequence[Tensor], in_index: Sequence[int], owner: nn.Module) -> list[Tensor]:
-    if not all(-len(inputs) <= i < len(inputs) for i in in_index):
-        raise ValueError(
-            f"{type(owner).__name__}.in_index={tuple(in_index)}, but the backbone has "
-            f"{len(inputs)} maps"
-        )
-    return [inputs[i] for i in in_index]
 
 
 def convolve_concat(module: ConvModule, streams: Sequence[Tensor], align_corners: bool) -> Tensor:

@@ -50,15 +50,6 @@ def test_equals_the_joined_map(kind):
 
 
 @every_head
-def test_refuses_maps_of_other_channels(kind):
-    first, second, _ = maps()
-    with pytest.raises(ValueError, match=rf"{kind}.in_channels has a sum of 16, .* \(10, 7\)"):
-        joining_head(kind)([first, second, torch.rand(2, 7, 4, 5)])
-    with pytest.raises(ValueError, match=rf"{kind}.in_index=\(0, 2\), but .* has 2 maps"):
-        joining_head(kind)([first, second])
-
-
-@every_head
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -13,6 +13,15 @@ from mmseg_papers.models.losses.image_weighted_cross_entropy_loss import image_c
 def test_weights_fall_with_the_share():
     label = torch.tensor([[[0, 0, 0, 1], [255, 255, 255, 255]]])
     assert image_class_weights(label, 3, 255).tolist() == [[1.25, 1.75, 1.0]]
+    assert image_class_weights(label, 3, 255, upper_bound=2).tolist() == [[1.5, 2.5, 1.0]]
+
+
+def test_of_bound_zero_it_adds_the_means_of_the_images():
+    logits, label = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    loss = MODELS.build(dict(type="ImageWeightedCrossEntropyLoss", upper_bound=0))(logits, label)
+    torch.testing.assert_close(loss, 2 * F.cross_entropy(logits, label))
+    with pytest.raises(ValueError, match="upper_bound must be at least 0, got -1"):
+        MODELS.build(dict(type="ImageWeightedCrossEntropyLoss", upper_bound=-1))
 
 
 def test_a_head_of_mmseg_takes_it():
