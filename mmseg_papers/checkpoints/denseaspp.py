@@ -19,7 +19,7 @@ RULES = [
     (r"(?:features\.)?features\.0\.1\.", "backbone.conv1.bn."),
     *(
         (
-            rf"(?:features\.)?features\.{first + block}\.conv\.{index}\.",
+            rf"(?:features\.)?features\.{first + block}\.conv\.{index}\.(?=\w+$)",
             f"backbone.layer{stage}.{block}.conv.{layer}.",
         )
         for stage, (first, last) in enumerate(

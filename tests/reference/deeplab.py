@@ -157,7 +157,7 @@ def _tensorflow_model(case: Case) -> Build:
         num_classes=option(case, "num_classes"),
     )
     if option(case, "decoder_output_stride") is not None:
-        separable = option(case, "decoder_use_separable_conv", False)
+        separable = option(case, "decoder_use_separable_conv")
         head.update(type="DeepLabV3PlusHead", decoder_separable=separable)
     variant, multi_grid = option(case, "model_variant"), option(case, "multi_grid")
     return _model(case, _backbone(variant, 16, multi_grid), head)

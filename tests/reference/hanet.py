@@ -399,7 +399,7 @@ def _image_weighted_ce(case: Case) -> Build:
     )
     label[sample][label[sample] == old] = new
     label = torch.from_numpy(label)
-    bound = float(re.search(r"upper_bound=([\d.]+)", case.spec["call"])[1])
+    bound = float(re.search(r"upper_bound=([\d.]*\d)", case.spec["call"])[1])
     loss = MODELS.build(dict(type="ImageWeightedCrossEntropyLoss", upper_bound=bound))
 
     def run(net: nn.Module, xs: list[Tensor]) -> dict[str, Tensor]:

@@ -94,9 +94,8 @@ def _neck(case: Case) -> Build:
 
 
 def _gather(case: Case) -> Build:
-    return nn.Identity(), lambda net, xs: {
-        "context": gather_objects(*xs, scale=_number(case, "scale"))
-    }
+    scale = float(re.search(r"\bscale ([\d.]*\d)", case.spec["call"])[1])  # of their soft-max
+    return nn.Identity(), lambda net, xs: {"context": gather_objects(xs[0], scale * xs[1])}
 
 
 def _attention(case: Case) -> Build:
@@ -274,7 +273,7 @@ def loss_heads(case: Case) -> list[nn.Module]:
                 type="FCNHead",
                 in_channels=4,
                 channels=4,
-                num_classes=19,
+                num_classes=case.spec["outputs"]["grad0"]["shape"][1],
                 norm_cfg=dict(type="BN"),
                 ignore_index=_number(case, "ignore_label"),
                 align_corners=_align_corners(case),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,15 +14,9 @@ from ...ops import context_prior, context_prior_and_sums, gather_context
 from ...ops.batch_norm import NormState, is_batch_norm, sync_group, update_running_statistics
 from ...ops.export import is_exporting
 from ...ops.plain_layers import is_hooked, is_plain_conv
-from ..layers import (
-    AggregationModule,
-    InitialisedLast,
-    build_aggregation,
-    joined_channels,
-    joined_map,
-    require_plain,
-)
+from ..layers import AggregationModule, InitialisedLast, build_aggregation, require_plain
 from ..losses import AffinityLoss, label_of_positions
+from .one_map_head import OneMapHead
 
 #: Of the same class and of the others, in the order of the bottleneck's channels.
 CONTEXTS = ("intra", "inter")
@@ -34,7 +27,7 @@ VALUES_AT_A_TIME = 1 << 24
 
 
 @MODELS.register_module()
-class CPHead(InitialisedLast, BaseDecodeHead):
+class CPHead(InitialisedLast, OneMapHead):
     """Context prior head (arXiv:2004.01547, the context prior layer).
 
     Aggregated features V predict, for every position, which of all N positions are of its class:
@@ -86,9 +79,9 @@ class CPHead(InitialisedLast, BaseDecodeHead):
 
     Raises:
         ValueError: If ``prior_size``, ``groups``, ``am_kernel_size``, ``aggregation``,
-            ``contexts``, ``size_policy`` or ``norm_cfg`` are not as described, ``conv_cfg`` or
-            ``act_cfg`` asks for other layers, or ``stream_training`` meets a norm other than batch
-            normalisation or a loss other than ``AffinityLoss``.
+            ``contexts``, ``size_policy``, ``norm_cfg`` or ``input_transform`` are not as described,
+            ``conv_cfg`` or ``act_cfg`` asks for other layers, or ``stream_training`` meets a norm
+            other than batch normalisation or a loss other than ``AffinityLoss``.
     """
 
     def __init__(
@@ -111,7 +104,6 @@ class CPHead(InitialisedLast, BaseDecodeHead):
         **kwargs,
     ) -> None:
         require_plain(kwargs, "conv_cfg", "act_cfg")
-        joined_channels(in_channels, kwargs.get("input_transform"))
         super().__init__(in_channels, channels, **kwargs)
         contexts = tuple(contexts) if isinstance(contexts, list) else contexts
         is_sequence = isinstance(prior_size, (tuple, list))
@@ -259,7 +251,7 @@ class CPHead(InitialisedLast, BaseDecodeHead):
     def _aggregate(
         self, inputs: tuple[Tensor, ...], takes_any_size: bool = False
     ) -> tuple[Tensor, Tensor]:
-        x = joined_map(inputs, self)
+        x = self._transform_inputs(inputs)
         if x.shape[2:] != self.prior_size and not takes_any_size:
             stride, got = self.output_stride, tuple(x.shape[2:])
             crop = tuple(n * stride for n in self.prior_size)

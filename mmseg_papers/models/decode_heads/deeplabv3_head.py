@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    ASPP,
-    DeepLabV3PlusDecoder,
-    InitialisedLast,
-    joined_channels,
-    joined_map,
-    require_plain,
-    select_map,
-)
+from ..layers import ASPP, DeepLabV3PlusDecoder, InitialisedLast, require_plain, select_map
+from .one_map_head import OneMapHead
 
 #: Where the weights of ``mmseg``'s heads are here.
 MMSEG_PREFIXES = {
@@ -30,7 +22,7 @@ MMSEG_PREFIXES = {
 
 
 @MODELS.register_module()
-class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
+class DeepLabV3Head(InitialisedLast, OneMapHead):
     """DeepLabV3's head: atrous spatial pyramid pooling and a classifier (arXiv:1706.05587).
 
     Unlike ``mmseg``'s ``ASPPHead`` the projection is 1x1 (option ``bottleneck_kernel``), dropout
@@ -54,8 +46,9 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
             ``loss_decode`` and so on.
 
     Raises:
-        ValueError: As :class:`mmseg_papers.models.layers.ASPP`, or if ``num_convs`` is negative or
-            ``conv_cfg`` asks for another kind of convolution.
+        ValueError: As :class:`mmseg_papers.models.layers.ASPP`, or if ``num_convs`` is negative,
+            ``conv_cfg`` asks for another kind of convolution, or ``in_channels``, ``in_index`` and
+            ``input_transform`` do not fit each other.
     """
 
     def __init__(
@@ -74,7 +67,6 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
         **kwargs,
     ) -> None:
         require_plain(kwargs, "conv_cfg")
-        joined_channels(in_channels, kwargs.get("input_transform"))
         if bottleneck_kernel is None:
             raise ValueError("bottleneck_kernel must be 1 or 3, got None")
         if num_convs < 0:
@@ -104,7 +96,7 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
         )
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
-        x = joined_map(inputs, self)
+        x = self._transform_inputs(inputs)
         return self.convs(self.aspp(x))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -114,7 +106,8 @@ class DeepLabV3Head(InitialisedLast, BaseDecodeHead):
             inputs (Sequence[Tensor]): The backbone's maps.
 
         Returns:
-            Tensor: Logits, (N, num_classes, h, w), at the size of the map ``in_index``.
+            Tensor: Logits, (N, num_classes, h, w), at the size of the map ``in_index``, or of
+            the first.
         """
         return self.cls_seg(self._forward_feature(inputs))
 

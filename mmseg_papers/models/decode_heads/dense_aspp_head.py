@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    DenseBlock,
-    DenseLayer,
-    joined_channels,
-    joined_map,
-    require_plain,
-    warn_of_dead_rates,
-)
+from ..layers import DenseBlock, DenseLayer, require_plain, warn_of_dead_rates
+from .one_map_head import OneMapHead, stream_channels
 
 
 @MODELS.register_module()
-class DenseASPPHead(BaseDecodeHead):
+class DenseASPPHead(OneMapHead):
     """Densely connected atrous spatial pyramid (DenseASPP, CVPR 2018, section 3).
 
     f = relu(backbone map); then for each rate d: y_d = conv_d(z), z = [y_d, z], newest in front;
@@ -50,7 +43,8 @@ class DenseASPPHead(BaseDecodeHead):
         **kwargs: As ``mmseg``'s ``BaseDecodeHead``, except ``channels``.
 
     Raises:
-        ValueError: If ``dilations`` is empty or a rate or width is below 1.
+        ValueError: If ``dilations`` is empty, a rate or width is below 1, or ``in_channels``,
+            ``in_index`` and ``input_transform`` do not fit each other.
     """
 
     def __init__(
@@ -76,7 +70,7 @@ class DenseASPPHead(BaseDecodeHead):
                 raise ValueError(f"{option} must be at least 1, got {values}")
         norm_cfg = norm_cfg or dict(type="BN")
         require_plain(kwargs, "conv_cfg", "act_cfg")
-        map_channels = joined_channels(in_channels, kwargs.get("input_transform"))
+        map_channels = sum(stream_channels(in_channels, **kwargs))
         super().__init__(
             in_channels=in_channels,
             channels=map_channels + len(dilations) * growth_channels,
@@ -107,7 +101,7 @@ class DenseASPPHead(BaseDecodeHead):
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
         """What the classifier reads: the pyramid's maps, newest first, and the backbone's."""
-        x = joined_map(inputs, self)
+        x = self._transform_inputs(inputs)
         if self.training:
             warn_of_dead_rates(x, self.dilations)
         return self.aspp(x)

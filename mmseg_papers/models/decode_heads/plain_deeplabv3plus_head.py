@@ -7,25 +7,17 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    ASPP,
-    BranchProjection,
-    InitialisedLast,
-    joined_channels,
-    joined_map,
-    require_plain,
-    select_map,
-)
+from ..layers import ASPP, BranchProjection, InitialisedLast, require_plain, select_map
+from .one_map_head import OneMapHead
 
 HE = dict(type="Kaiming", layer="Conv2d", mode="fan_in", nonlinearity="relu", bias=0)
 
 
 @MODELS.register_module()
-class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
+class PlainDeepLabV3PlusHead(InitialisedLast, OneMapHead):
     """DeepLabV3+'s head as HANet's authors have it (their ``network/deepv3.py``).
 
     ASPP, a 1x1 projection, and two dense 3x3 convs over the concatenation of the reduced
@@ -41,7 +33,8 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
         in_channels (int | Sequence[int]): Channels of the backbone's last map, or of each map with
             ``input_transform='resize_concat'``. Default: 2048.
         channels (int): Channels of every branch and conv. Default: 256.
-        in_index (int): Which of the backbone's maps is the last. Default: 3.
+        in_index (int | Sequence[int]): Which of the backbone's maps is the last, or which are
+            joined. Default: 3.
         output_stride (int): Of the backbone: 4, 8, 16 or 32. Default: 16.
         rates (Sequence[int]): ASPP's rates at output stride 16. Default: (6, 12, 18).
         c1_in_channels (int): Channels of the low-level map. Default: 256.
@@ -51,7 +44,8 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
             and so on; ``dropout_ratio`` (default 0) and ``align_corners`` (default True), too.
 
     Raises:
-        ValueError: As :class:`mmseg_papers.models.layers.ASPP`.
+        ValueError: As :class:`mmseg_papers.models.layers.ASPP`, or if ``in_channels``, ``in_index``
+            and ``input_transform`` do not fit each other.
     """
 
     def __init__(
@@ -68,7 +62,6 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
         **kwargs,
     ) -> None:
         require_plain(kwargs, "conv_cfg")
-        joined_channels(in_channels, kwargs.get("input_transform"))
         super().__init__(
             in_channels,
             channels,
@@ -107,7 +100,7 @@ class PlainDeepLabV3PlusHead(InitialisedLast, BaseDecodeHead):
         Raises:
             ValueError: If a map is missing or has other channels than the head was built for.
         """
-        x = joined_map(inputs, self)
+        x = self._transform_inputs(inputs)
         low_level = select_map(inputs, self.c1_index, self.c1_in_channels, self, "c1_")
         x = self.bottleneck(self.aspp.branches(x))
         size = low_level.shape[2:]

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import (
-    InitialisedLast,
-    MixedPoolingModule,
-    joined_channels,
-    joined_map,
-    require_plain,
-    reset_convs,
-)
+from ..layers import InitialisedLast, MixedPoolingModule, require_plain, reset_convs
+from .one_map_head import OneMapHead, stream_channels
 
 
 @MODELS.register_module()
-class SPHead(InitialisedLast, BaseDecodeHead):
+class SPHead(InitialisedLast, OneMapHead):
     """Two mixed-pooling modules between a reduction and a classifier (arXiv:2003.13328, section 4).
 
     conv1x1 to C / 2, two :class:`mmseg_papers.models.layers.MixedPoolingModule`, conv3x3 to
@@ -39,7 +32,8 @@ class SPHead(InitialisedLast, BaseDecodeHead):
             ``dict(type='BN')``), ``in_index``, ``dropout_ratio``, ``loss_decode`` and so on.
 
     Raises:
-        ValueError: If ``in_channels`` is no multiple of 8, or ``bins`` are not positive.
+        ValueError: If ``in_channels`` is no multiple of 8 or does not fit ``in_index`` and
+            ``input_transform``, or ``bins`` are not positive.
     """
 
     def __init__(
@@ -52,7 +46,7 @@ class SPHead(InitialisedLast, BaseDecodeHead):
         init_cfg: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
-        map_channels = joined_channels(in_channels, kwargs.get("input_transform"))
+        map_channels = sum(stream_channels(in_channels, **kwargs))
         if map_channels % 8:
             raise ValueError(f"in_channels must be a multiple of 8, got {map_channels}")
         require_plain(kwargs, "conv_cfg", "act_cfg")
@@ -88,5 +82,5 @@ class SPHead(InitialisedLast, BaseDecodeHead):
         Returns:
             Tensor: Logits, (N, num_classes, H, W).
         """
-        x = self.mixed_pooling(self.reduce(joined_map(inputs, self)))
+        x = self.mixed_pooling(self.reduce(self._transform_inputs(inputs)))
         return self.cls_seg(self.bottleneck(x))

@@ -19,13 +19,7 @@ from .residual_stage import (
     fuse_residual_stages,
 )
 from .sssr import BilinearSSSR, DeconvSSSR
-from .stream_concat import (
-    convolve_concat,
-    joined_channels,
-    joined_map,
-    select_map,
-    select_streams,
-)
+from .stream_concat import convolve_concat, select_map, select_streams
 from .strip_pooling import MixedPoolingModule, StripPoolingModule, reset_convs
 
 __all__ = [
@@ -60,8 +54,6 @@ __all__ = [
     "convolve_concat",
     "fuse_residual_stages",
     "gather_objects",
-    "joined_channels",
-    "joined_map",
     "norm_and_activate",
     "position_index",
     "require_layer",

@@ -13,7 +13,7 @@ from ...ops.plain_layers import is_hooked, is_plain_conv
 from .conv_module import norm_and_activate
 
 
-def gather_objects(features: Tensor, logits: Tensor, scale: float = 1) -> Tensor:
+def gather_objects(features: Tensor, logits: Tensor) -> Tensor:
     """One vector a class: the mean of the pixels, weighted by how much they belong to the class.
 
     The weights are a soft-max over the *positions* of each class, as in the authors'
@@ -22,7 +22,6 @@ def gather_objects(features: Tensor, logits: Tensor, scale: float = 1) -> Tensor
     Args:
         features (Tensor): Pixel representations, (N, C, H, W).
         logits (Tensor): Coarse class logits, (N, K, H, W).
-        scale (float): Factor of the logits; every published model has 1. Default: 1.
 
     Returns:
         Tensor: (N, C, K, 1).
@@ -35,7 +34,7 @@ def gather_objects(features: Tensor, logits: Tensor, scale: float = 1) -> Tensor
             f"the coarse logits must have the features' size {tuple(features.shape[2:])}, "
             f"got {tuple(logits.shape[2:])}"
         )
-    weight = (scale * logits.flatten(2)).softmax(dim=2)
+    weight = logits.flatten(2).softmax(dim=2)
     return torch.matmul(features.flatten(2), weight.transpose(1, 2).to(features)).unsqueeze(3)
 
 

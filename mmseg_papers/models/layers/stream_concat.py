@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 from ...ops import conv1x1_of_upsampled_concat, conv3x3_of_upsampled_concat
@@ -46,50 +45,6 @@ def select_map(
             f"{x.shape[1]} channels; set {prefix}in_channels to this"
         )
     return x
-
-
-def joined_channels(in_channels: int | Sequence[int], input_transform: str | None = None) -> int:
-    """Channels of the one map that a head reads, which may be several of a backbone's joined.
-
-    Args:
-        in_channels (int | Sequence[int]): The head's option; a sequence with ``'resize_concat'``.
-        input_transform (str, optional): The head's option, None or ``'resize_concat'``.
-
-    Returns:
-        int: Their sum, if several.
-
-    Raises:
-        ValueError: If the transform is another, or does not fit ``in_channels``.
-    """
-    if input_transform not in (None, "resize_concat"):
-        raise ValueError(
-            f"input_transform must be None or 'resize_concat' in a head that reads one map, got "
-            f"{input_transform!r}"
-        )
-    if isinstance(in_channels, int) == (input_transform is not None):
-        raise ValueError(
-            "in_channels must be an int, or with input_transform='resize_concat' the channels of "
-            f"each map of in_index, got {in_channels!r} with input_transform={input_transform!r}"
-        )
-    return sum(in_channels) if input_transform else in_channels
-
-
-def joined_map(inputs: Sequence[Tensor], head: BaseDecodeHead) -> Tensor:
-    """The one map that a head reads: that of ``in_index``, or several resized to their first.
-
-    Args:
-        inputs (Sequence[Tensor]): Those that the head gets, (N, C_r, H_r, W_r).
-        head (BaseDecodeHead): The head, with ``input_transform`` None or ``'resize_concat'``.
-
-    Returns:
-        Tensor: (N, head.in_channels, H, W).
-
-    Raises:
-        ValueError: If its only map is missing or has other channels.
-    """
-    if head.input_transform is None:
-        return select_map(inputs, head.in_index, head.in_channels, head)
-    return head._transform_inputs(inputs)
 
 
 def select_streams(

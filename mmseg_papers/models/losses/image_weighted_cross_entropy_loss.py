@@ -56,7 +56,7 @@ class ImageWeightedCrossEntropyLoss(nn.Module):
     def __init__(
         self, loss_weight: float = 1.0, loss_name: str = "loss_ce", upper_bound: float = 1.0
     ) -> None:
-        if upper_bound < 0:
+        if not upper_bound >= 0:
             raise ValueError(f"upper_bound must be at least 0, got {upper_bound!r}")
         super().__init__()
         self.upper_bound = upper_bound

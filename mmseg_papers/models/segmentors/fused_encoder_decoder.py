@@ -411,7 +411,7 @@ def _reads_maps_by_index(module: nn.Module) -> bool:
         if issubclass(base, BaseDecodeHead) and base is not BaseDecodeHead
     ]
     return any(
-        {"_transform_inputs", "in_index", "joined_map"} & set(function.__code__.co_names)
+        {"_transform_inputs", "in_index"} & set(function.__code__.co_names)
         for function in chain(*functions)
         if isfunction(function)
     )

@@ -111,14 +111,13 @@ def test_batch_statistics_are_those_of_the_pixels():
         torch.testing.assert_close(a, b, msg=name)
 
 
-@pytest.mark.parametrize("options", [{}, dict(scale=2.5)])
-def test_gather_is_a_soft_max_over_positions(options):
+def test_gather_is_a_soft_max_over_positions():
     features = torch.randn(2, 5, 3, 4).double()
     logits = torch.randn(2, 7, 3, 4).double()
-    weight = (options.get("scale", 1) * logits.flatten(2)).exp()
+    weight = logits.flatten(2).exp()
     weight = weight / weight.sum(2, keepdim=True)
     expected = torch.einsum("nkp,ncp->nck", weight, features.flatten(2))
-    torch.testing.assert_close(gather_objects(features, logits, **options).squeeze(3), expected)
+    torch.testing.assert_close(gather_objects(features, logits).squeeze(3), expected)
 
 
 def test_refuses_logits_of_another_size():

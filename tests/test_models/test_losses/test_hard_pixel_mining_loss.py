@@ -60,6 +60,20 @@ def test_counts_pixels_in_single_precision():
     assert torch.equal(HardPixelMiningLoss(0.7)(logits, label), expected)
 
 
+def test_the_ramp_is_computed_in_single_precision(monkeypatch):
+    """(0.3 * 0.25 + 0.7) * 6400 is 4960 in float32, and a little less in float64."""
+    monkeypatch.setattr(MessageHub, "get_info", lambda *_: 30)
+    losses = torch.arange(1.0, 6401).view(1, 80, 80)
+    loss = HardPixelMiningLoss(0.25, ramp_iters=100).of_pixel_losses(losses, None, 255)
+    torch.testing.assert_close(loss, losses.flatten()[-4960:].mean())
+
+
+def test_takes_no_more_pixels_than_there_are():
+    """2^24 + 3 is 2^24 + 4 in float32."""
+    losses = torch.ones(1, 1, 2**24 + 3)
+    assert HardPixelMiningLoss(1).of_pixel_losses(losses, None, 255) == 1
+
+
 def test_all_ignored():
     logits, label = data()
     loss = HardPixelMiningLoss(0.5)(logits, torch.full_like(label, 255), ignore_index=255)

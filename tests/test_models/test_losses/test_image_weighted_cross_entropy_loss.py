@@ -20,8 +20,12 @@ def test_of_bound_zero_it_adds_the_means_of_the_images():
     logits, label = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
     loss = MODELS.build(dict(type="ImageWeightedCrossEntropyLoss", upper_bound=0))(logits, label)
     torch.testing.assert_close(loss, 2 * F.cross_entropy(logits, label))
-    with pytest.raises(ValueError, match="upper_bound must be at least 0, got -1"):
-        MODELS.build(dict(type="ImageWeightedCrossEntropyLoss", upper_bound=-1))
+
+
+@pytest.mark.parametrize("upper_bound", [-1, float("nan")])
+def test_refuses_bounds(upper_bound):
+    with pytest.raises(ValueError, match=f"upper_bound must be at least 0, got {upper_bound}"):
+        MODELS.build(dict(type="ImageWeightedCrossEntropyLoss", upper_bound=upper_bound))
 
 
 def test_a_head_of_mmseg_takes_it():
